@@ -1,0 +1,2 @@
+//! The `ows` command.
+fn main() {}
