@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{HashKind, RelPath};
+use crate::{Error, ErrorKind, HashKind, Operation, RelPath, Result};
 
 /// What an adapter can do.
 #[derive(Debug, Clone)]
@@ -86,6 +86,21 @@ pub struct NameRules {
     pub max_segment_bytes: usize,
     /// ASCII control characters can be stored.
     pub control_characters: bool,
+}
+
+impl Capabilities {
+    /// Fails with [`ErrorKind::InvalidName`] when `path` cannot be stored.
+    pub(crate) fn check_name(&self, operation: Operation, path: &RelPath) -> Result<()> {
+        match self.names.objection(path) {
+            None => Ok(()),
+            Some(objection) => Err(Error::new(
+                ErrorKind::InvalidName,
+                operation,
+                path.as_str(),
+                objection,
+            )),
+        }
+    }
 }
 
 impl NameRules {

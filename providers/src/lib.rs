@@ -12,7 +12,14 @@
 
 mod capabilities;
 mod error;
+pub mod folder;
+pub mod hash;
+pub mod http;
+pub mod layers;
+pub mod local;
+pub mod memory;
 mod path;
+pub mod s3;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -140,6 +147,10 @@ pub struct ListOptions {
     pub shallow: bool,
     /// Folders that are not entered or shown, e.g. `.ows`.
     pub skip: Vec<RelPath>,
+    /// Where the listing may be cut into pieces of about one page, so that an adapter can fetch several at once: file
+    /// names in order, as the caller knows them from before. A hint: whatever they are, the listing is complete and in
+    /// order, and adapters may ignore them.
+    pub splits: Vec<RelPath>,
 }
 
 /// A condition on what is at a path when a change is carried out.
@@ -349,7 +360,9 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// Stores one part; storing it again replaces it. Parts may be stored in any order and at the same time.
     async fn put_part(&self, upload: &Upload, number: u32, body: Bytes) -> Result<Part>;
 
-    /// Makes the object of an upload visible. The parts are in order and complete.
+    /// Makes the object of an upload visible. The parts are in order and complete. Completing an upload once more
+    /// succeeds as long as the object still is the one that it made, which its token tells, whatever the precondition:
+    /// the answer to the first completion may have been lost.
     async fn complete_upload(
         &self,
         upload: &Upload,
