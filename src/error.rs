@@ -106,19 +106,41 @@ impl Failure {
 
     /// The causes, outermost first, each as its own text.
     pub fn causes(&self) -> Vec<String> {
-        let mut causes = Vec::new();
+        let mut causes: Vec<String> = Vec::new();
         let mut next: Option<&(dyn StdError + 'static)> = self
             .source
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static));
         while let Some(error) = next {
             let text = error.to_string();
-            if causes.last() != Some(&text) {
-                causes.push(text);
-            }
+            causes.push(text);
             next = error.source();
         }
+        // Where a text tells the last cause too, what lies between them says only by which layers it came.
+        if let Some(last) = causes.last()
+            && let Some(told) = causes.iter().position(|text| text.contains(last.as_str()))
+        {
+            causes.truncate(told + 1);
+        }
+        causes.dedup();
         causes
+    }
+}
+
+impl Failure {
+    /// The failure as one line of a report: the message with its causes and the hint.
+    pub fn as_problem(&self) -> crate::report::PathProblem {
+        let mut message = self.message.clone();
+        for cause in self.causes() {
+            message = format!("{message}: {cause}");
+        }
+        if let Some(hint) = &self.hint {
+            message = format!("{message}; {hint}");
+        }
+        crate::report::PathProblem {
+            path: self.path.clone().unwrap_or_default(),
+            message,
+        }
     }
 }
 
@@ -141,7 +163,13 @@ pub type Outcome<T> = Result<T, Failure>;
 
 impl From<ows_providers::Error> for Failure {
     fn from(error: ows_providers::Error) -> Self {
-        use ows_providers::ErrorKind;
+        use ows_providers::{ErrorKind, Operation};
+        let message = match error.operation {
+            Operation::Describe => "could not open the remote",
+            Operation::List | Operation::Changes => "could not list the remote",
+            Operation::Probe => "could not find out what the remote enforces",
+            _ => "the remote could not be read or written",
+        };
         let (kind, hint) = match error.kind {
             ErrorKind::Unauthorized => (
                 FailureKind::Unauthorized,
@@ -157,11 +185,18 @@ impl From<ows_providers::Error> for Failure {
                 FailureKind::Failed,
                 Some("free space or raise the quota, then run again"),
             ),
-            _ => (FailureKind::Failed, None),
+            ErrorKind::RateLimited { .. } | ErrorKind::Transient { .. } => (
+                FailureKind::Failed,
+                Some("check the network and the address of the remote, then run again"),
+            ),
+            _ => (
+                FailureKind::Failed,
+                Some("check what the configuration says about the remote"),
+            ),
         };
         Self {
             kind,
-            message: "the remote could not be reached or read".to_owned(),
+            message: message.to_owned(),
             path: None,
             hint: hint.map(str::to_owned),
             source: Some(Box::new(error)),

@@ -1,0 +1,201 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ows::plan::Direction;
+use ows::plan::guards::GuardName;
+
+/// Keeps an agent's workspace in sync with cloud storage.
+#[derive(Debug, Parser)]
+#[command(name = "ows", version, max_term_width = 100, propagate_version = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Configuration file, instead of the first that exists of $OWS_CONFIG, <state>/ows/config.json5,
+    /// $OPENCLAW_CONFIG_PATH and <state>/openclaw.json
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// State directory, instead of $OPENCLAW_STATE_DIR or ~/.openclaw
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Workspace, instead of the configured one
+    #[arg(long, global = true, value_name = "DIR")]
+    pub workspace: Option<PathBuf>,
+    /// Take the workspace of this agent
+    #[arg(long, global = true, value_name = "ID")]
+    pub agent: Option<String>,
+    /// Print one JSON object on standard output at the end
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Say more; twice for each step, three times for each request
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Draw no progress bar
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the main job with no account and no server, in a temporary place
+    Demo(DemoArgs),
+    /// Run one sync
+    Sync(SyncArgs),
+    /// Show the remote, what it enforces, the base, the last run and the trash
+    Status,
+    /// List remote files
+    List(ListArgs),
+    /// Show, bring back or empty what was displaced
+    Trash(TrashArgs),
+    /// Print the completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+impl Command {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "demo",
+            Self::Sync(_) => "sync",
+            Self::Status => "status",
+            Self::List(_) => "list",
+            Self::Trash(arguments) => arguments.name(),
+            Self::Completions { .. } => "completions",
+            Self::Man => "man",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave the sample workspace and its remote folder for you to look at
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Show what would be done, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Make one side equal to the other, without a drain: `push` the remote, `pull` the workspace
+    #[arg(long, value_enum, value_name = "DIRECTION")]
+    pub direction: Option<DirectionArg>,
+    /// Unite both sides as on a first run (bisync mode only)
+    #[arg(long)]
+    pub resync: bool,
+    /// Let this run pass a guard: local-root, remote-root, max-delete, first-sync; may be repeated
+    #[arg(long, value_name = "GUARD")]
+    pub force: Vec<GuardName>,
+    /// Wait so many seconds for another run to end
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<Duration>,
+    /// Stop after so many seconds, instead of the configured `timeout`; what was finished counts
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub timeout: Option<Duration>,
+    /// Set a damaged database aside and start as without one
+    #[arg(long, conflicts_with = "dry_run")]
+    pub rebuild_state: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DirectionArg {
+    Pull,
+    Push,
+}
+
+impl From<DirectionArg> for Direction {
+    fn from(direction: DirectionArg) -> Self {
+        match direction {
+            DirectionArg::Pull => Self::Pull,
+            DirectionArg::Push => Self::Push,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Folder or file below the remote folder; everything without one
+    pub path: Option<String>,
+    /// Also what lies in folders
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct TrashArgs {
+    #[command(subcommand)]
+    pub command: TrashCommand,
+}
+
+impl TrashArgs {
+    pub fn name(&self) -> &'static str {
+        match self.command {
+            TrashCommand::List => "trash list",
+            TrashCommand::Restore { .. } => "trash restore",
+            TrashCommand::Empty { .. } => "trash empty",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrashCommand {
+    /// List displaced files by their original path
+    List,
+    /// Bring displaced files back into the workspace; nothing that is there is overwritten
+    Restore {
+        /// Only this file or folder: the newest copy of each; everything of the newest run without one
+        path: Option<String>,
+        /// Only what this run displaced
+        #[arg(long, value_name = "RUN")]
+        run: Option<String>,
+        /// Show what would be brought back
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Remove everything in the trash on both sides, for good
+    Empty {
+        /// Show what would be removed
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask; without a terminal, and with --json, nobody is asked
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => {
+            Duration::try_from_secs_f64(number).map_err(|error| error.to_string())
+        }
+        _ => Err("a number of seconds is needed, such as 30".to_owned()),
+    }
+}

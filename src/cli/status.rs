@@ -1,0 +1,108 @@
+//! `ows status`.
+
+use ows::config::ProviderConfig;
+use ows::error::{Failure, Outcome};
+use ows::report::ApiCalls;
+use ows::sync::status::{Amount, Status, status};
+use serde_json::{Value, json};
+
+use super::args::Global;
+use super::open;
+use super::output::{Answer, Output};
+use super::text::{files, sanitise, size};
+
+pub async fn run(global: &Global, output: &Output, answer: &mut Answer) -> Outcome<()> {
+    let config = open::config(global, output, answer)?;
+    let mode = config.sync.as_ref().and_then(|sync| sync.mode);
+    answer.report.mode = mode.map(|mode| mode.name().to_owned());
+    if config
+        .sync
+        .as_ref()
+        .is_none_or(|sync| matches!(sync.provider, ProviderConfig::Off))
+    {
+        answer.set("provider", "off");
+        output.line("provider:    off (nothing is synced; set `sync.provider` to change that)");
+        return Ok(());
+    }
+    let settings = open::pair(&config)?;
+    let (status, failures) = status(&settings).await;
+    answer.report.api_calls = ApiCalls::from(&settings.counter.counts());
+    if let Value::Object(own) = json!(status) {
+        for (key, value) in own {
+            // A key that is not known keeps what stands for that.
+            if !(key == "enforces" && value.is_null()) {
+                answer.set(&key, value);
+            }
+        }
+    }
+    show(&status, answer.report.mode.as_deref(), output);
+    fail_with(failures, answer)
+}
+
+/// All of the failures are told; the first decides the exit code.
+fn fail_with(failures: Vec<Failure>, answer: &mut Answer) -> Outcome<()> {
+    let mut failures = failures.into_iter();
+    let Some(first) = failures.next() else {
+        return Ok(());
+    };
+    for failure in failures {
+        answer.report.errors.push(failure.as_problem());
+    }
+    Err(first)
+}
+
+fn show(status: &Status, mode: Option<&str>, output: &Output) {
+    let row = |name: &str, text: &str| {
+        let row = format!("{:<12} {}", format!("{name}:"), sanitise(text));
+        output.line(row.trim_end());
+    };
+    row("provider", &status.provider);
+    row("mode", mode.unwrap_or("not set (nothing runs without it)"));
+    row("remote", &status.remote);
+    row("local", &status.local);
+    row("connection", &status.connection);
+    match &status.base {
+        None => row("base", "none (nothing was synced yet)"),
+        Some(base) => row(
+            "base",
+            &format!(
+                "{}, {}, generation {}",
+                files(base.files),
+                size(base.bytes),
+                base.generation
+            ),
+        ),
+    }
+    match &status.last_run {
+        None => row("last run", "none"),
+        Some(run) => row("last run", &run.text()),
+    }
+    row(
+        "trash",
+        &format!(
+            "local {}, remote {}",
+            amount(status.trash.local.as_ref()),
+            amount(status.trash.remote.as_ref())
+        ),
+    );
+    match &status.enforces {
+        None => row(
+            "enforces",
+            "not known yet (found out by the first run that writes)",
+        ),
+        Some(enforces) => {
+            row("enforces", "");
+            for (name, value) in enforces.named() {
+                output.line(&format!("  {name:<44} {value}"));
+            }
+        }
+    }
+}
+
+fn amount(amount: Option<&Amount>) -> String {
+    match amount {
+        None => "not known".to_owned(),
+        Some(Amount { files: 0, .. }) => "empty".to_owned(),
+        Some(amount) => format!("{} ({})", files(amount.files), size(amount.bytes)),
+    }
+}

@@ -1,0 +1,52 @@
+//! `ows sync`.
+
+use ows::cancel::Cancel;
+use ows::error::{Failure, Outcome};
+use ows::sync::{Finished, SyncOptions, sync};
+
+use super::args::{Global, SyncArgs};
+use super::open;
+use super::output::{Answer, Output};
+use super::progress::Progress;
+
+pub async fn run(
+    global: &Global,
+    arguments: &SyncArgs,
+    output: &Output,
+    progress: &Progress,
+    cancel: &Cancel,
+    answer: &mut Answer,
+) -> Outcome<()> {
+    answer.report.dry_run = arguments.dry_run;
+    let config = open::config(global, output, answer)?;
+    if arguments.resync {
+        return Err(Failure::usage("`--resync` unites both sides in bisync mode; this pair is in mailbox mode")
+            .with_hint("to choose a side: `ows sync --direction pull` or `ows sync --direction push`; nothing was changed"));
+    }
+    let settings = ows::sync::connect::pair_settings(&config)?;
+    let options = SyncOptions {
+        dry_run: arguments.dry_run,
+        direction: arguments.direction.map(Into::into),
+        force: arguments.force.iter().copied().collect(),
+        wait: arguments.wait.unwrap_or_default(),
+        timeout: arguments.timeout,
+        rebuild_state: arguments.rebuild_state,
+        keep_actions: output.is_verbose(),
+        state_faults: None,
+    };
+    let Finished {
+        mut report,
+        failure,
+    } = sync(&settings, &options, progress.reporter(), cancel.clone()).await;
+    progress.clear();
+    for warning in &report.warnings {
+        output.warning(warning);
+    }
+    output.sync(&report);
+    report
+        .warnings
+        .splice(0..0, answer.report.warnings.drain(..));
+    answer.report = report;
+    answer.is_closed = true;
+    failure.map_or(Ok(()), Err)
+}

@@ -1,0 +1,68 @@
+//! What this version does not serve is refused when it is asked for, and accepted when it is not.
+
+use super::World;
+
+#[test]
+fn features_that_are_not_served_are_errors_when_asked_for() {
+    let mistakes = World::with(
+        "{ sync: { provider: 'dropbox', mode: 'mirror', firstSync: 'merge', conflictResolve: 'local', ingest: true,
+             ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' }, maxChange: 80, checkpoint: true,
+             watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
+           backup: { enabled: true, provider: 'gdrive' } }",
+    )
+    .mistakes();
+    for name in [
+        "sync.provider: \"dropbox\"",
+        "sync.mode: \"mirror\"",
+        "sync.firstSync: \"merge\"",
+        "sync.conflictResolve",
+        "sync.ingest",
+        "sync.ingestPath",
+        "sync.notifyOnInbox",
+        "sync.notify",
+        "sync.maxChange",
+        "sync.checkpoint",
+        "sync.watch",
+        "sync.auditDays",
+        "sync.heartbeatUrl",
+        "backup.enabled",
+        "backup.provider: \"gdrive\"",
+    ] {
+        let expected = format!("`{name}` is not available in this version");
+        assert!(
+            mistakes.iter().any(|mistake| mistake.ends_with(&expected)),
+            "{name}: {mistakes:#?}"
+        );
+    }
+    assert_eq!(mistakes.len(), 15, "{mistakes:#?}");
+    assert_eq!(
+        World::with("{ sync: { mode: 'bisync' } }").mistakes(),
+        ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
+    );
+}
+
+#[test]
+fn inactive_values_written_out_are_fine() {
+    let config = World::with(
+        "{ sync: { provider: 'off', mode: 'mailbox', firstSync: 'remote', conflictResolve: 'newer', ingest: false,
+             ingestPath: 'inbox', notifyOnInbox: false, maxChange: 100, checkpoint: false, watch: false, auditDays: 0,
+             interval: 0, onSessionStart: false, onSessionEnd: false },
+           backup: { enabled: false } }",
+    )
+    .config();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn what_would_run_by_itself_is_a_warning() {
+    let config =
+        World::with("{ sync: { interval: 60, onSessionStart: true, onSessionEnd: true } }")
+            .config();
+    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
+    assert!(
+        config
+            .warnings
+            .iter()
+            .all(|warning| warning.contains("nothing runs by itself in this version"))
+    );
+}

@@ -1,0 +1,108 @@
+//! What this version does not do yet, in one table.
+//!
+//! The keys are known and checked like all others, so that a configuration can be written and shared ahead of time; but
+//! a value that asks for something which would silently not happen is an error. When a feature comes, its line goes.
+
+use serde_json::{Map, Value};
+
+use super::check::{Findings, KeyPath};
+
+/// When a value asks for the feature.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum When {
+    /// It is this text.
+    Is(&'static str),
+    /// It is another text than the one that asks for nothing.
+    Other(&'static str),
+    /// It is `true`.
+    True,
+    /// It is a number above 0.
+    Positive,
+    /// It is a number below this.
+    Below(f64),
+    /// It is there at all.
+    Set,
+}
+
+/// A section, a key of it, and the values that ask for what is not there.
+pub(super) type Unserved = (&'static str, &'static str, When);
+
+/// Section, key, and which values of it ask for what is not there.
+pub(super) const NOT_SERVED: [Unserved; 20] = [
+    ("sync", "provider", When::Is("dropbox")),
+    ("sync", "provider", When::Is("gdrive")),
+    ("sync", "provider", When::Is("onedrive")),
+    ("sync", "mode", When::Is("mirror")),
+    ("sync", "mode", When::Is("bisync")),
+    ("sync", "firstSync", When::Is("merge")),
+    ("sync", "conflictResolve", When::Other("newer")),
+    ("sync", "ingest", When::True),
+    ("sync", "ingestPath", When::Other("inbox")),
+    ("sync", "notifyOnInbox", When::True),
+    ("sync", "notify", When::Set),
+    ("sync", "maxChange", When::Below(100.0)),
+    ("sync", "checkpoint", When::True),
+    ("sync", "watch", When::True),
+    ("sync", "auditDays", When::Positive),
+    ("sync", "heartbeatUrl", When::Set),
+    ("backup", "enabled", When::True),
+    ("backup", "provider", When::Is("dropbox")),
+    ("backup", "provider", When::Is("gdrive")),
+    ("backup", "provider", When::Is("onedrive")),
+];
+
+/// Keys that start runs by themselves. They are accepted with a warning rather than refused: people share one file with
+/// the plugin, and `ows sync` does its work without them.
+const NOT_YET_BY_ITSELF: [(&str, When); 3] = [
+    ("interval", When::Positive),
+    ("onSessionStart", When::True),
+    ("onSessionEnd", When::True),
+];
+
+impl When {
+    fn asks(self, value: &Value) -> bool {
+        match self {
+            Self::Is(text) => value == text,
+            Self::Other(text) => value.is_string() && value != text,
+            Self::True => value == true,
+            Self::Positive => value.as_f64().is_some_and(|number| number > 0.0),
+            Self::Below(limit) => value.as_f64().is_some_and(|number| number < limit),
+            Self::Set => true,
+        }
+    }
+}
+
+/// Records every value of a section (`sync` or `backup`) that asks for something which is not served.
+pub(super) fn check(
+    findings: &Findings,
+    table: &[Unserved],
+    section: &str,
+    key: &KeyPath,
+    map: &Map<String, Value>,
+) {
+    for (of, name, when) in table.iter().copied() {
+        let Some(value) = map.get(name).filter(|_| of == section) else {
+            continue;
+        };
+        if when.asks(value) {
+            let what = match when {
+                When::Is(text) => format!("`{section}.{name}: \"{text}\"`"),
+                _ => format!("`{section}.{name}`"),
+            };
+            findings.problem(
+                &key.key(name),
+                format!("{what} is not available in this version"),
+            );
+        }
+    }
+    if section == "sync" {
+        for (name, when) in NOT_YET_BY_ITSELF {
+            if map.get(name).is_some_and(|value| when.asks(value)) {
+                findings.warning(format!(
+                    "`{}` is set, but nothing runs by itself in this version: start `ows sync` yourself",
+                    key.key(name)
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The table of the module docs as a function of one triple.
+
+use ows_providers::EntryKind;
+
+use super::{Action, Direction, Op, Question, Reason, Record, Side, Skipped, Triple};
+use crate::tree::BaseRow;
+
+/// What is to be done about one path.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Nothing, and nothing to record.
+    Unchanged,
+    /// Only the base changes.
+    Record(Record),
+    /// Content must be read first.
+    Ask(Question),
+    /// Something is done.
+    Act(Box<Action>),
+    /// The path is left alone; when it is worth a word, with the word.
+    Leave(Option<Skipped>),
+}
+
+/// How one side stands to the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Absent,
+    Same,
+    /// Same content, but what was recorded about it is out of date.
+    Touched,
+    Changed,
+    New,
+    /// Only reading can tell `Same` from `Changed`.
+    Doubtful,
+}
+
+/// Decides one path of a one-way run. Total: every triple has an outcome.
+pub fn decide(direction: Direction, triple: &Triple) -> Verdict {
+    if let Some(reason) = &triple.answers.failed {
+        return Verdict::Leave(Some(Skipped {
+            path: triple.key.path.to_string(),
+            reason: reason.clone(),
+        }));
+    }
+    if triple.local_unknown || triple.remote_unknown {
+        // The caller has reported the unknown path itself; a word for each path below it would only repeat it.
+        return Verdict::Leave(None);
+    }
+    let local = local_state(triple);
+    let remote = remote_state(triple);
+    if local == State::Doubtful {
+        return Verdict::Ask(Question::LocalIsBase);
+    }
+    let (source, target) = match direction {
+        Direction::Push => (local, remote),
+        Direction::Pull => (remote, local),
+    };
+    match (source, target) {
+        (State::Absent, State::Absent) if triple.base.is_none() => Verdict::Unchanged,
+        (State::Absent, State::Absent) => Verdict::Record(Record::Forget(triple.key.clone())),
+        (State::Same, State::Same) => Verdict::Unchanged,
+        (State::Absent, _) => delete(direction, triple, target),
+        (State::Same | State::Touched, State::Same | State::Touched) => agree(triple),
+        (_, State::Absent) => transfer(direction, triple, source, target),
+        _ => differ(direction, triple, source, target),
+    }
+}
+
+/// Both sides hold something, and at least one of them is not what the base records.
+fn differ(direction: Direction, triple: &Triple, source: State, target: State) -> Verdict {
+    if triple.key.kind == EntryKind::Dir {
+        return agree(triple);
+    }
+    let sizes = (
+        triple.local.as_ref().map(|side| side.size),
+        triple.remote.as_ref().map(|side| side.size),
+    );
+    // One side is proved to be the base, the other proved not to be: no need to read.
+    let proved_different = matches!(
+        (local_state(triple), remote_state(triple)),
+        (State::Changed, State::Same | State::Touched)
+    );
+    if sizes.0 != sizes.1 || proved_different {
+        return transfer(direction, triple, source, target);
+    }
+    match triple.answers.sides_equal {
+        None => Verdict::Ask(Question::SidesEqual),
+        Some(true) => agree(triple),
+        Some(false) => transfer(direction, triple, source, target),
+    }
+}
+
+fn local_state(triple: &Triple) -> State {
+    let Some(local) = &triple.local else {
+        return State::Absent;
+    };
+    let Some(base) = &triple.base else {
+        return State::New;
+    };
+    if triple.key.kind == EntryKind::Dir {
+        return State::Same;
+    }
+    if local.size != base.local.size {
+        return State::Changed;
+    }
+    match triple.answers.local_is_base {
+        Some(true) => State::Touched,
+        Some(false) => State::Changed,
+        None if local.same_attributes(&base.local) && base.local.trusted() => State::Same,
+        None => State::Doubtful,
+    }
+}
+
+fn remote_state(triple: &Triple) -> State {
+    let Some(remote) = &triple.remote else {
+        return State::Absent;
+    };
+    let Some(base) = &triple.base else {
+        return State::New;
+    };
+    if triple.key.kind == EntryKind::Dir {
+        return State::Same;
+    }
+    if base.remote.same_version(remote) {
+        if base.remote.modified_at_ns.is_none() && remote.modified_at_ns.is_some() {
+            return State::Touched;
+        }
+        return State::Same;
+    }
+    if base.remote.altered_by_store(remote) {
+        return State::Touched;
+    }
+    State::Changed
+}
+
+/// Both sides hold the same content: the base shall say so.
+fn agree(triple: &Triple) -> Verdict {
+    let (Some(local), Some(remote)) = (&triple.local, &triple.remote) else {
+        return Verdict::Unchanged;
+    };
+    let mut local = local.clone();
+    let mut remote = remote.clone();
+    if let Some(base) = &triple.base {
+        if local.blake3.is_none() && local_state(triple) != State::Changed {
+            local.blake3 = base.local.blake3;
+        }
+        // What the store made of our upload is agreed, but it is not what we wrote: replacing it keeps a copy.
+        remote.own = base.remote.own && base.remote.same_version(&remote);
+        remote.mtime_ns = remote.mtime_ns.or(base.remote.mtime_ns);
+        remote.hash = remote.hash.take().or_else(|| {
+            base.remote
+                .same_version(&remote)
+                .then(|| base.remote.hash.clone())
+                .flatten()
+        });
+    }
+    // Its content was compared with ours, or is ours: nothing is lost when it is replaced.
+    if triple.answers.sides_equal == Some(true) {
+        remote.own = true;
+    }
+    let row = BaseRow {
+        key: triple.key.clone(),
+        local,
+        remote,
+    };
+    Verdict::Record(Record::Agree(Box::new(row)))
+}
+
+fn transfer(direction: Direction, triple: &Triple, source: State, target: State) -> Verdict {
+    let dir = triple.key.kind == EntryKind::Dir;
+    let (source_side, target_side, op) = match (direction, dir) {
+        (Direction::Push, false) => (Side::Local, Side::Remote, Op::Upload),
+        (Direction::Push, true) => (Side::Local, Side::Remote, Op::CreateDirRemote),
+        (Direction::Pull, false) => (Side::Remote, Side::Local, Op::Download),
+        (Direction::Pull, true) => (Side::Remote, Side::Local, Op::CreateDirLocal),
+    };
+    let reason = match (source, target) {
+        (State::New, State::Absent) => Reason::New(source_side),
+        (State::New, _) => Reason::Differs(target_side),
+        (State::Same | State::Touched, State::Absent) => Reason::Missing(target_side),
+        (_, State::Changed | State::New) => Reason::Edited(target_side),
+        _ => Reason::Changed(source_side),
+    };
+    Verdict::Act(act(
+        triple,
+        op,
+        reason,
+        displaces_something_else(triple, target_side, target),
+    ))
+}
+
+fn delete(direction: Direction, triple: &Triple, target: State) -> Verdict {
+    let (source_side, target_side, op) = match direction {
+        Direction::Push => (Side::Local, Side::Remote, Op::DeleteRemote),
+        Direction::Pull => (Side::Remote, Side::Local, Op::DeleteLocal),
+    };
+    let reason = match target {
+        State::New => Reason::Stray(target_side),
+        State::Changed => Reason::Edited(target_side),
+        _ => Reason::Deleted(source_side),
+    };
+    Verdict::Act(act(triple, op, reason, true))
+}
+
+/// Whether what a transfer replaces is anything but exactly the content that this replica itself last wrote or read.
+fn displaces_something_else(triple: &Triple, target_side: Side, target: State) -> bool {
+    match (target_side, target) {
+        (_, State::Absent) => false,
+        (Side::Local, State::Same | State::Touched) => false,
+        (Side::Remote, State::Same | State::Touched) => {
+            let recorded = triple.base.as_ref().map(|base| &base.remote);
+            !matches!((recorded, &triple.remote), (Some(recorded), Some(seen)) if recorded.own && recorded.same_version(seen))
+        }
+        _ => true,
+    }
+}
+
+fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
+    Box::new(Action {
+        key: triple.key.clone(),
+        op,
+        reason,
+        local: triple.local.clone(),
+        remote: triple.remote.clone(),
+        base: triple.base.clone(),
+        keep_displaced,
+    })
+}

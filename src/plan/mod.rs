@@ -1,0 +1,357 @@
+//! What a run will do, decided without doing anything.
+//!
+//! Three trees (local, remote, base) arrive as one stream of [`Triple`]s in the order of
+//! [`SortKey`]. [`decide()`] looks at one triple. Where times and versions do not prove what
+//! happened it asks a [`Question`] about content, which the caller answers by reading; [`Planner`] keeps only what is
+//! different, recognises moves, puts the actions into phases, and gives a [`Plan`]. The [`guards`] look at the finished
+//! plan.
+//!
+//! Pure: no I/O, no clock, no randomness, no async. The same triples and answers give the same plan.
+//!
+//! # The table for one-way runs
+//!
+//! *Source* is the side that is the truth (push: local, pull: remote), *target* the side that follows. A side is
+//! *absent*, *same* as the base, *changed* against it, *new* (no base row), or *unknown*. `=` means equal content.
+//!
+//! | base | source  | target  | outcome |
+//! |------|---------|---------|---------|
+//! | any  | unknown | any     | left alone, reported |
+//! | any  | any     | unknown | left alone, reported |
+//! | yes  | absent  | absent  | forget the row |
+//! | yes  | absent  | same    | delete at the target, to the trash |
+//! | yes  | absent  | changed | delete at the target, to the trash (a stray edit) |
+//! | yes  | same    | absent  | transfer again |
+//! | yes  | same    | same    | nothing |
+//! | yes  | same    | changed | `=`: record; else transfer, the edit goes to the trash |
+//! | yes  | changed | absent  | transfer |
+//! | yes  | changed | same    | transfer |
+//! | yes  | changed | changed | `=`: record; else transfer, the edit goes to the trash |
+//! | no   | absent  | absent  | cannot occur |
+//! | no   | absent  | new     | delete at the target, to the trash (a stray file) |
+//! | no   | new     | absent  | transfer |
+//! | no   | new     | new     | `=`: record; else transfer, the target's goes to the trash |
+//!
+//! A file and a folder of one name are two rows, `a` and `a/`: a change of type is a delete of one and a creation of the
+//! other, and [`Planner`] lets the delete go first. Folders follow the same table; two folders are always `=`.
+//! Where the remote has no folders of its own, rows of folders do not take part.
+
+mod decide;
+pub mod guards;
+pub mod mailbox;
+mod planner;
+#[cfg(test)]
+mod tests;
+mod unknown;
+
+use ows_providers::{EntryKind, RelPath, SortKey};
+use serde::Serialize;
+
+use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
+
+pub use decide::decide;
+pub use planner::{Planner, Rules};
+pub use unknown::UnknownPaths;
+
+/// Which side is the truth in a one-way run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The remote is made equal to the local folder.
+    Push,
+    /// The local folder is made equal to the remote.
+    Pull,
+}
+
+/// One of the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The folder on this host.
+    Local,
+    /// The folder in the cloud.
+    Remote,
+}
+
+/// What is known about one path.
+#[derive(Debug, Clone)]
+pub struct Triple {
+    /// Path and kind.
+    pub key: SortKey,
+    /// What was agreed.
+    pub base: Option<BaseRow>,
+    /// What the local side holds.
+    pub local: Option<LocalFingerprint>,
+    /// What the remote holds.
+    pub remote: Option<RemoteStamp>,
+    /// The local side could not be observed here: an absence means nothing.
+    pub local_unknown: bool,
+    /// The remote could not be observed here: an absence means nothing.
+    pub remote_unknown: bool,
+    /// What reading has shown since.
+    pub answers: Answers,
+}
+
+impl Triple {
+    /// A triple about which nothing is known yet.
+    pub fn new(key: SortKey) -> Self {
+        Self {
+            key,
+            base: None,
+            local: None,
+            remote: None,
+            local_unknown: false,
+            remote_unknown: false,
+            answers: Answers::default(),
+        }
+    }
+}
+
+/// What reading content has shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// Whether the local content is that of the base.
+    pub local_is_base: Option<bool>,
+    /// Whether both sides hold the same content.
+    pub sides_equal: Option<bool>,
+    /// The local file could not be read, or changed while it was read: left for the next run, with the reason.
+    pub failed: Option<String>,
+}
+
+/// Something that only content can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Does the local file still hold what the base records?
+    LocalIsBase,
+    /// Do both sides hold the same content? They have the same size.
+    SidesEqual,
+    /// What is the BLAKE3 of the local file? Asked when it may be the new name of a file that went away.
+    LocalHash,
+}
+
+/// What is done to a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// The local file goes to the remote.
+    Upload,
+    /// The remote file comes to the local folder.
+    Download,
+    /// The local file or folder goes to the local trash.
+    DeleteLocal,
+    /// The remote file or folder goes to the trash.
+    DeleteRemote,
+    /// The remote file gets this action's path as its new name.
+    MoveRemote {
+        /// Its old name.
+        from: RelPath,
+        /// The base row of the old name.
+        old: Box<BaseRow>,
+    },
+    /// The folder is created locally.
+    CreateDirLocal,
+    /// The folder is created in the remote.
+    CreateDirRemote,
+}
+
+impl Op {
+    /// The operation's name in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Upload => "upload",
+            Self::Download => "download",
+            Self::DeleteLocal => "delete_local",
+            Self::DeleteRemote => "delete_remote",
+            Self::MoveRemote { .. } => "move_remote",
+            Self::CreateDirLocal => "create_dir_local",
+            Self::CreateDirRemote => "create_dir_remote",
+        }
+    }
+
+    /// The side that is changed.
+    pub fn writes_to(&self) -> Side {
+        match self {
+            Self::Download | Self::DeleteLocal | Self::CreateDirLocal => Side::Local,
+            Self::Upload | Self::DeleteRemote | Self::MoveRemote { .. } | Self::CreateDirRemote => {
+                Side::Remote
+            }
+        }
+    }
+
+    /// The side that is deleted from, if it is a delete.
+    pub fn deletes_from(&self) -> Option<Side> {
+        match self {
+            Self::DeleteLocal => Some(Side::Local),
+            Self::DeleteRemote => Some(Side::Remote),
+            _ => None,
+        }
+    }
+}
+
+/// Why something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// New on the side that is the truth.
+    New(Side),
+    /// Changed on the side that is the truth.
+    Changed(Side),
+    /// Gone from the side that follows.
+    Missing(Side),
+    /// Changed on the side that follows, where changes do not count.
+    Edited(Side),
+    /// Differs, and no base tells which side changed.
+    Differs(Side),
+    /// Deleted on the side that is the truth.
+    Deleted(Side),
+    /// On the side that follows, and never on the other.
+    Stray(Side),
+    /// Renamed on the side that is the truth.
+    Renamed(Side),
+}
+
+impl Reason {
+    /// The reason in words.
+    pub fn text(self) -> &'static str {
+        use Side::{Local, Remote};
+        match self {
+            Self::New(Local) => "new in the workspace",
+            Self::New(Remote) => "new in the remote",
+            Self::Changed(Local) => "changed in the workspace",
+            Self::Changed(Remote) => "changed in the remote",
+            Self::Missing(Local) => "missing in the workspace",
+            Self::Missing(Remote) => "missing in the remote",
+            Self::Edited(Local) => {
+                "edited in the workspace, where the remote is the truth; the edit goes to the trash"
+            }
+            Self::Edited(Remote) => {
+                "edited in the remote, where the workspace is the truth; the edit goes to the trash"
+            }
+            Self::Differs(Local) => "the workspace holds other content; it goes to the trash",
+            Self::Differs(Remote) => "the remote holds other content; it goes to the trash",
+            Self::Deleted(Local) => "deleted in the workspace",
+            Self::Deleted(Remote) => "deleted in the remote",
+            Self::Stray(Local) => "not in the remote",
+            Self::Stray(Remote) => "not in the workspace",
+            Self::Renamed(Local) => "renamed in the workspace",
+            Self::Renamed(Remote) => "renamed in the remote",
+        }
+    }
+
+    /// Whether a person should hear of it even in a short report: something was changed on the side that follows.
+    pub fn is_surprise(self) -> bool {
+        matches!(self, Self::Edited(_) | Self::Stray(_) | Self::Differs(_))
+    }
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// Path and kind.
+    pub key: SortKey,
+    /// What is done.
+    pub op: Op,
+    /// Why.
+    pub reason: Reason,
+    /// The local side as it was observed: what the step relies on.
+    pub local: Option<LocalFingerprint>,
+    /// The remote side as it was observed: what the step relies on.
+    pub remote: Option<RemoteStamp>,
+    /// The base row as it was.
+    pub base: Option<BaseRow>,
+    /// What the step displaces goes to the trash first.
+    pub keep_displaced: bool,
+}
+
+impl Action {
+    /// Bytes that the step moves over the network.
+    pub fn bytes(&self) -> u64 {
+        match self.op {
+            Op::Upload => self.local.as_ref().map_or(0, |local| local.size),
+            Op::Download => self.remote.as_ref().map_or(0, |remote| remote.size),
+            _ => 0,
+        }
+    }
+}
+
+/// A change of the base that needs no action on either side.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// Both sides hold the same content, or a time has changed: this is now agreed.
+    Agree(Box<BaseRow>),
+    /// The path is gone on both sides, or no longer takes part.
+    Forget(SortKey),
+}
+
+/// A path that is left alone in this run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The path, or the name as it is stored.
+    pub path: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// How many files there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Files in the base.
+    pub base: u64,
+    /// Files listed locally.
+    pub local: u64,
+    /// Files listed in the remote.
+    pub remote: u64,
+}
+
+impl Totals {
+    /// Whether the remote holds so much less than was agreed on that its listing deserves a second look.
+    pub fn has_shrunk(&self) -> bool {
+        self.base > 20 && self.remote < self.base / 2
+    }
+}
+
+/// What a run will do, in phases; within a phase the order does not matter but for [`Plan::deletes`] and
+/// [`Plan::create_dirs`].
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Changes of the base alone.
+    pub records: Vec<Record>,
+    /// Deletes that make room for something of the other type at the same name; before anything is created.
+    pub clears: Vec<Action>,
+    /// Folders to create, outer ones first.
+    pub create_dirs: Vec<Action>,
+    /// Moves within the remote.
+    pub moves: Vec<Action>,
+    /// Uploads and downloads.
+    pub transfers: Vec<Action>,
+    /// Deletes, last; what lies in a folder before the folder.
+    pub deletes: Vec<Action>,
+    /// Paths that are left alone and make the run incomplete.
+    pub skipped: Vec<Skipped>,
+    /// Files that need nothing.
+    pub unchanged: u64,
+    /// What was counted on the way.
+    pub totals: Totals,
+}
+
+impl Plan {
+    /// All actions in the order of their phases.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.clears
+            .iter()
+            .chain(&self.create_dirs)
+            .chain(&self.moves)
+            .chain(&self.transfers)
+            .chain(&self.deletes)
+    }
+
+    /// Whether there is nothing to do on either side. The base may still need a record.
+    pub fn is_quiet(&self) -> bool {
+        self.actions().next().is_none()
+    }
+
+    /// Files that would be deleted on `side`; moves are not counted.
+    pub fn deletes_on(&self, side: Side) -> impl Iterator<Item = &Action> {
+        self.actions().filter(move |action| {
+            action.op.deletes_from() == Some(side) && action.key.kind == EntryKind::File
+        })
+    }
+}

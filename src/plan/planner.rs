@@ -1,0 +1,374 @@
+//! Folds decisions about single paths into a plan: keeps what is different, recognises moves, orders phases.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
+
+use super::decide::{Verdict, decide};
+use super::{
+    Action, Answers, Direction, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
+    UnknownPaths,
+};
+
+/// What the planner must know beside the trees.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Which side is the truth.
+    pub direction: Direction,
+    /// The remote has folders of its own; without them, folders take no part.
+    pub remote_folders: bool,
+    /// The remote can copy or rename by itself, so that moves need no transfer.
+    pub remote_moves: bool,
+    /// Which names the remote can store.
+    pub names: NameRules,
+}
+
+/// Takes triples in order, asks about content, and gives the plan.
+///
+/// 1. [`Planner::push`] each triple; 2. answer each of [`Planner::questions`] with [`Planner::answer`] until there is none;
+/// 3. [`Planner::finish`].
+#[derive(Debug)]
+pub struct Planner {
+    rules: Rules,
+    plan: Plan,
+    open: Vec<Triple>,
+    actions: Vec<Action>,
+    /// Remote folders that are to be deleted.
+    doomed: BTreeSet<RelPath>,
+    /// Those of them that stay, because something that takes no part is in them.
+    kept: BTreeSet<RelPath>,
+    local_hashes: HashMap<SortKey, [u8; 32]>,
+    hashes_asked: bool,
+}
+
+impl Planner {
+    /// A planner that has seen nothing yet.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            plan: Plan::default(),
+            open: Vec::new(),
+            actions: Vec::new(),
+            doomed: BTreeSet::new(),
+            kept: BTreeSet::new(),
+            local_hashes: HashMap::new(),
+            hashes_asked: false,
+        }
+    }
+
+    /// Takes the next triple.
+    pub fn push(&mut self, triple: Triple) {
+        if triple.key.kind == EntryKind::Dir && !self.rules.remote_folders {
+            if triple.base.is_some() {
+                self.plan.records.push(Record::Forget(triple.key));
+            }
+            return;
+        }
+        if triple.key.kind == EntryKind::File {
+            self.plan.totals.base += u64::from(triple.base.is_some());
+            self.plan.totals.local += u64::from(triple.local.is_some());
+            self.plan.totals.remote += u64::from(triple.remote.is_some());
+        }
+        self.consider(triple);
+    }
+
+    /// What was counted so far.
+    pub fn totals(&self) -> super::Totals {
+        self.plan.totals
+    }
+
+    /// A path that no longer takes part (a pattern excludes it now): its row leaves the base, and nothing else happens.
+    pub fn forget(&mut self, key: SortKey) {
+        self.plan.records.push(Record::Forget(key));
+    }
+
+    /// Something in the remote takes no part: the folders above it stay, or every run would try to delete them. Paths
+    /// come in order, so those folders have come before.
+    pub fn occupied(&mut self, path: &RelPath) {
+        let mut above = path.parent();
+        while let Some(folder) = above {
+            above = folder.parent();
+            if let Some(folder) = self.doomed.take(&folder) {
+                self.kept.insert(folder);
+            }
+        }
+    }
+
+    /// A path that is left alone and makes the run incomplete.
+    pub fn skip(&mut self, skipped: Skipped) {
+        self.plan.skipped.push(skipped);
+    }
+
+    /// Leaves alone what `unknown` covers, also where it passed before it was known to be unknown.
+    pub fn leave(&mut self, side: Side, unknown: &UnknownPaths) {
+        if unknown.is_empty() {
+            return;
+        }
+        for triple in &mut self.open {
+            let covered = unknown.covers(&triple.key.path);
+            match side {
+                Side::Local => triple.local_unknown |= covered,
+                Side::Remote => triple.remote_unknown |= covered,
+            }
+        }
+        self.actions
+            .retain(|action| !unknown.covers(&action.key.path));
+        self.plan.records.retain(|record| match record {
+            Record::Agree(_) => true,
+            Record::Forget(key) => !unknown.covers(&key.path),
+        });
+    }
+
+    fn consider(&mut self, triple: Triple) {
+        match decide(self.rules.direction, &triple) {
+            Verdict::Unchanged => self.count_unchanged(&triple),
+            Verdict::Record(record) => {
+                if matches!(record, Record::Agree(_)) {
+                    self.count_unchanged(&triple);
+                }
+                self.plan.records.push(record);
+            }
+            Verdict::Ask(_) => self.open.push(triple),
+            Verdict::Act(action) => self.accept(*action),
+            Verdict::Leave(skipped) => self.plan.skipped.extend(skipped),
+        }
+    }
+
+    fn count_unchanged(&mut self, triple: &Triple) {
+        self.plan.unchanged += u64::from(triple.key.kind == EntryKind::File);
+    }
+
+    fn accept(&mut self, action: Action) {
+        if matches!(action.op, Op::Upload | Op::CreateDirRemote)
+            && let Some(objection) = self.rules.names.objection(&action.key.path)
+        {
+            self.plan.skipped.push(Skipped {
+                path: action.key.path.to_string(),
+                reason: format!("the remote cannot store this name: {objection}"),
+            });
+            return;
+        }
+        if action.op == Op::DeleteRemote && action.key.kind == EntryKind::Dir {
+            self.doomed.insert(action.key.path.clone());
+        }
+        self.actions.push(action);
+    }
+
+    /// What must be read before the plan is complete: each with its triple. Empty when nothing is left to ask.
+    pub fn questions(&mut self) -> Vec<(Triple, Question)> {
+        let open = std::mem::take(&mut self.open);
+        let mut questions = Vec::with_capacity(open.len());
+        for triple in open {
+            match decide(self.rules.direction, &triple) {
+                Verdict::Ask(question) => questions.push((triple, question)),
+                _ => self.consider(triple),
+            }
+        }
+        if questions.is_empty() && !self.hashes_asked {
+            self.hashes_asked = true;
+            questions = self.questions_about_moves();
+        }
+        questions
+    }
+
+    /// Takes the answer to a question.
+    pub fn answer(
+        &mut self,
+        mut triple: Triple,
+        question: Question,
+        answers: Answers,
+        blake3: Option<[u8; 32]>,
+    ) {
+        if question == Question::LocalHash {
+            if let Some(hash) = blake3 {
+                self.local_hashes.insert(triple.key, hash);
+            }
+            return;
+        }
+        if let (Some(local), Some(hash)) = (&mut triple.local, blake3) {
+            local.blake3 = Some(hash);
+        }
+        triple.answers = answers;
+        self.consider(triple);
+    }
+
+    /// New local files that may be a file of the base under a new name: same size and modification time as one that is
+    /// about to be deleted remotely. The hash decides.
+    fn questions_about_moves(&self) -> Vec<(Triple, Question)> {
+        if !self.rules.remote_moves || self.rules.direction != Direction::Push {
+            return Vec::new();
+        }
+        let gone: BTreeSet<(u64, i64)> = self
+            .actions
+            .iter()
+            .filter(|action| movable(action))
+            .filter_map(|action| action.base.as_ref())
+            .map(|base| (base.local.size, base.local.mtime_ns))
+            .collect();
+        let candidates = self.actions.iter().filter(|action| {
+            is_new_upload(action)
+                && action
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| gone.contains(&(local.size, local.mtime_ns)))
+        });
+        candidates
+            .map(|action| {
+                let mut triple = Triple::new(action.key.clone());
+                triple.local.clone_from(&action.local);
+                (triple, Question::LocalHash)
+            })
+            .collect()
+    }
+
+    /// The plan.
+    pub fn finish(mut self) -> Plan {
+        debug_assert!(self.open.is_empty(), "every question has its answer");
+        let kept = std::mem::take(&mut self.kept);
+        let stays = |action: &Action| {
+            action.op == Op::DeleteRemote
+                && action.key.kind == EntryKind::Dir
+                && kept.contains(&action.key.path)
+        };
+        self.actions.retain(|action| !stays(action));
+        let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);
+        let actions = self.recognise_moves(&blocked);
+        let mut plan = self.plan;
+        for action in actions {
+            match &action.op {
+                Op::Upload | Op::Download => plan.transfers.push(action),
+                Op::CreateDirLocal | Op::CreateDirRemote => plan.create_dirs.push(action),
+                Op::MoveRemote { .. } => plan.moves.push(action),
+                Op::DeleteLocal | Op::DeleteRemote => {
+                    if blocked.contains(&action.key) {
+                        plan.clears.push(action);
+                    } else {
+                        plan.deletes.push(action);
+                    }
+                }
+            }
+        }
+        plan.create_dirs.sort_by(|a, b| a.key.cmp(&b.key));
+        // Backwards, what lies in a folder comes before the folder.
+        plan.clears.sort_by(|a, b| b.key.cmp(&a.key));
+        plan.deletes.sort_by(|a, b| b.key.cmp(&a.key));
+        plan
+    }
+
+    /// Pairs each file that went away with a new one of the same content. A file whose name is needed for something else
+    /// (`blocked`) must be gone before anything is created, so it cannot be the source of a move.
+    fn recognise_moves(&mut self, blocked: &BTreeSet<SortKey>) -> Vec<Action> {
+        let actions = std::mem::take(&mut self.actions);
+        if self.local_hashes.is_empty() {
+            return actions;
+        }
+        // In order of names, so that of several equal files each old name goes to one new name, always the same.
+        let mut old_names: BTreeMap<[u8; 32], Vec<SortKey>> = BTreeMap::new();
+        let free = |action: &&Action| movable(action) && !blocked.contains(&action.key);
+        for action in actions.iter().rev().filter(free) {
+            if let Some(hash) = action.base.as_ref().and_then(|base| base.local.blake3) {
+                old_names.entry(hash).or_default().push(action.key.clone());
+            }
+        }
+        let mut by_key: BTreeMap<SortKey, Action> = actions
+            .into_iter()
+            .map(|action| (action.key.clone(), action))
+            .collect();
+        let new_names: Vec<SortKey> = by_key
+            .values()
+            .filter(|action| is_new_upload(action))
+            .map(|action| action.key.clone())
+            .collect();
+        for new_key in new_names {
+            let Some(hash) = self.local_hashes.get(&new_key) else {
+                continue;
+            };
+            let Some(old_key) = old_names.get_mut(hash).and_then(Vec::pop) else {
+                continue;
+            };
+            let Some(old) = by_key.remove(&old_key) else {
+                continue;
+            };
+            if let (Some(action), Some(base)) = (by_key.get_mut(&new_key), old.base) {
+                action.op = Op::MoveRemote {
+                    from: old_key.path,
+                    old: Box::new(base),
+                };
+                action.reason = Reason::Renamed(Side::Local);
+                action.remote = old.remote;
+                if let Some(local) = &mut action.local {
+                    local.blake3 = Some(*hash);
+                }
+            }
+        }
+        by_key.into_values().collect()
+    }
+}
+
+/// A remote file that is as the base records it, and whose local file went away: it may have been renamed.
+fn movable(action: &Action) -> bool {
+    action.op == Op::DeleteRemote
+        && action.key.kind == EntryKind::File
+        && action.reason == Reason::Deleted(Side::Local)
+        && action
+            .base
+            .as_ref()
+            .is_some_and(|base| base.local.blake3.is_some() && base.local.size > 0)
+}
+
+fn is_new_upload(action: &Action) -> bool {
+    action.op == Op::Upload && action.base.is_none() && action.remote.is_none()
+}
+
+/// The keys of deletes that make room: on a side with folders, a file that stands where a folder is needed, and a folder
+/// (with all in it) that stands where a file is needed.
+fn names_in_the_way(actions: &[Action], remote_folders: bool) -> BTreeSet<SortKey> {
+    let mut needed_dirs: BTreeSet<(Side, RelPath)> = BTreeSet::new();
+    let mut needed_files: BTreeSet<(Side, RelPath)> = BTreeSet::new();
+    for action in actions {
+        let side = match action.op {
+            Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Remote,
+            Op::Download | Op::CreateDirLocal => Side::Local,
+            Op::DeleteLocal | Op::DeleteRemote => continue,
+        };
+        if side == Side::Remote && !remote_folders {
+            continue;
+        }
+        if action.key.kind == EntryKind::File {
+            needed_files.insert((side, action.key.path.clone()));
+        } else {
+            needed_dirs.insert((side, action.key.path.clone()));
+        }
+        let mut above = action.key.path.parent();
+        while let Some(folder) = above {
+            above = folder.parent();
+            if !needed_dirs.insert((side, folder)) {
+                break;
+            }
+        }
+    }
+    let in_the_way = |action: &&Action| {
+        let Some(side) = action.op.deletes_from() else {
+            return false;
+        };
+        let path = &action.key.path;
+        if action.key.kind == EntryKind::File && needed_dirs.contains(&(side, path.clone())) {
+            return true;
+        }
+        let mut at = (action.key.kind == EntryKind::Dir)
+            .then(|| path.clone())
+            .or_else(|| path.parent());
+        while let Some(folder) = at {
+            if needed_files.contains(&(side, folder.clone())) {
+                return true;
+            }
+            at = folder.parent();
+        }
+        false
+    };
+    actions
+        .iter()
+        .filter(in_the_way)
+        .map(|action| action.key.clone())
+        .collect()
+}

@@ -1,0 +1,832 @@
+//! The table, cell by cell, and random trees against a model that carries plans out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ows_providers::{EntryKind, NameRules, RelPath, SortKey, Version};
+use proptest::prelude::*;
+
+use super::*;
+use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
+
+/// A file in the model: what it holds and which state of it this is. Contents 1 and 2 have the same size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct File {
+    content: u8,
+    state: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    File(File),
+    Dir,
+}
+
+type Tree = BTreeMap<String, Node>;
+
+#[derive(Debug, Clone, Default)]
+struct World {
+    local: Tree,
+    remote: Tree,
+    base: BTreeMap<SortKey, (BaseRow, u8)>,
+    trash: BTreeSet<u8>,
+    remote_folders: bool,
+}
+
+fn size(content: u8) -> u64 {
+    if content == 3 { 2 } else { 1 }
+}
+
+fn hash(content: u8) -> [u8; 32] {
+    [content; 32]
+}
+
+fn local_fingerprint(file: File) -> LocalFingerprint {
+    LocalFingerprint {
+        size: size(file.content),
+        mtime_ns: 1,
+        ctime_ns: i64::from(file.state),
+        inode: 1,
+        blake3: None,
+        observed_at_ns: 100_000_000_000,
+    }
+}
+
+fn remote_stamp(file: File) -> RemoteStamp {
+    RemoteStamp {
+        size: size(file.content),
+        version: Some(Version(format!("{}.{}", file.content, file.state))),
+        modified_at_ns: Some(i64::from(file.state)),
+        mtime_ns: None,
+        hash: None,
+        id: None,
+        own: false,
+        stored_by_ns: None,
+    }
+}
+
+fn dir_row(key: &SortKey) -> BaseRow {
+    let nothing = File {
+        content: 0,
+        state: 0,
+    };
+    BaseRow {
+        key: key.clone(),
+        local: local_fingerprint(nothing),
+        remote: remote_stamp(nothing),
+    }
+}
+
+fn base_row(key: &SortKey, local: File, remote: File) -> BaseRow {
+    let mut row = BaseRow {
+        key: key.clone(),
+        local: local_fingerprint(local),
+        remote: remote_stamp(remote),
+    };
+    row.local.blake3 = Some(hash(local.content));
+    row.remote.own = true;
+    row
+}
+
+fn rules(direction: Direction, world: &World) -> Rules {
+    Rules {
+        direction,
+        remote_folders: world.remote_folders,
+        remote_moves: true,
+        names: NameRules {
+            max_path_bytes: 1000,
+            max_segment_bytes: 255,
+            control_characters: true,
+        },
+    }
+}
+
+fn triples(world: &World) -> BTreeMap<SortKey, Triple> {
+    let mut triples: BTreeMap<SortKey, Triple> = BTreeMap::new();
+    let key = |path: &str, node: &Node| SortKey {
+        path: RelPath::new(path).unwrap(),
+        kind: if *node == Node::Dir {
+            EntryKind::Dir
+        } else {
+            EntryKind::File
+        },
+    };
+    let nothing = File {
+        content: 0,
+        state: 0,
+    };
+    for (path, node) in &world.local {
+        let key = key(path, node);
+        let file = if let Node::File(file) = node {
+            *file
+        } else {
+            nothing
+        };
+        triples
+            .entry(key.clone())
+            .or_insert_with(|| Triple::new(key))
+            .local = Some(local_fingerprint(file));
+    }
+    for (path, node) in &world.remote {
+        let key = key(path, node);
+        let file = if let Node::File(file) = node {
+            *file
+        } else {
+            nothing
+        };
+        triples
+            .entry(key.clone())
+            .or_insert_with(|| Triple::new(key))
+            .remote = Some(remote_stamp(file));
+    }
+    for (key, (row, _)) in &world.base {
+        triples
+            .entry(key.clone())
+            .or_insert_with(|| Triple::new(key.clone()))
+            .base = Some(row.clone());
+    }
+    triples
+}
+
+fn content(tree: &Tree, path: &RelPath) -> u8 {
+    match tree.get(path.as_str()) {
+        Some(Node::File(file)) => file.content,
+        _ => 0,
+    }
+}
+
+fn plan_with(world: &World, direction: Direction, adjust: impl Fn(&mut Triple)) -> Plan {
+    let mut planner = Planner::new(rules(direction, world));
+    for (_, mut triple) in triples(world) {
+        adjust(&mut triple);
+        planner.push(triple);
+    }
+    for _ in 0..10 {
+        let questions = planner.questions();
+        if questions.is_empty() {
+            return planner.finish();
+        }
+        for (triple, question) in questions {
+            let local = content(&world.local, &triple.key.path);
+            let mut answers = triple.answers.clone();
+            match question {
+                Question::LocalIsBase => {
+                    answers.local_is_base = Some(world.base[&triple.key].1 == local);
+                }
+                Question::SidesEqual => {
+                    answers.sides_equal = Some(local == content(&world.remote, &triple.key.path));
+                }
+                Question::LocalHash => {}
+            }
+            planner.answer(triple, question, answers, Some(hash(local)));
+        }
+    }
+    panic!("the planner asks for ever");
+}
+
+fn plan(world: &World, direction: Direction) -> Plan {
+    plan_with(world, direction, |_| {})
+}
+
+impl World {
+    fn tree(&mut self, side: Side) -> &mut Tree {
+        match side {
+            Side::Local => &mut self.local,
+            Side::Remote => &mut self.remote,
+        }
+    }
+
+    fn has_folders(&self, side: Side) -> bool {
+        side == Side::Local || self.remote_folders
+    }
+
+    /// Writes as a file system does: folders above are created, and a thing of the other type must not be there.
+    fn write(&mut self, side: Side, path: &RelPath, file: File, keep: bool) {
+        if self.has_folders(side) {
+            self.make_dirs(side, path.parent());
+            let below = format!("{path}/");
+            // Folders that a store without folders knows nothing of are removed when they are empty.
+            let occupied = self
+                .tree(side)
+                .iter()
+                .any(|(name, node)| name.starts_with(&below) && *node != Node::Dir);
+            assert!(!occupied, "{path} is a folder with something in it");
+            self.tree(side).retain(|name, node| {
+                !(*node == Node::Dir && (name.starts_with(&below) || name == path.as_str()))
+            });
+        }
+        if let Some(Node::File(old)) = self.tree(side).insert(path.to_string(), Node::File(file))
+            && keep
+        {
+            self.trash.insert(old.content);
+        }
+    }
+
+    fn make_dirs(&mut self, side: Side, mut folder: Option<RelPath>) {
+        while let Some(path) = folder {
+            let old = self.tree(side).insert(path.to_string(), Node::Dir);
+            assert!(
+                !matches!(old, Some(Node::File(_))),
+                "{path} is a file where a folder is needed"
+            );
+            folder = path.parent();
+        }
+    }
+
+    fn run(&mut self, direction: Direction) -> Plan {
+        let plan = plan(self, direction);
+        for record in &plan.records {
+            match record {
+                Record::Forget(key) => {
+                    self.base.remove(key);
+                }
+                Record::Agree(row) => {
+                    let content = content(&self.local, &row.key.path);
+                    assert_eq!(
+                        content,
+                        super::tests::content(&self.remote, &row.key.path),
+                        "agreed on different content"
+                    );
+                    let mut row = (**row).clone();
+                    row.local.blake3.get_or_insert(hash(content));
+                    self.base.insert(row.key.clone(), (row, content));
+                }
+            }
+        }
+        for action in plan.actions() {
+            self.act(action);
+        }
+        plan
+    }
+
+    fn act(&mut self, action: &Action) {
+        let key = &action.key;
+        let path = &key.path;
+        match &action.op {
+            Op::Upload => {
+                let Node::File(file) = self.local[path.as_str()] else {
+                    panic!()
+                };
+                self.write(Side::Remote, path, file, action.keep_displaced);
+                self.base
+                    .insert(key.clone(), (base_row(key, file, file), file.content));
+            }
+            Op::Download => {
+                let Node::File(file) = self.remote[path.as_str()] else {
+                    panic!()
+                };
+                self.write(Side::Local, path, file, action.keep_displaced);
+                self.base
+                    .insert(key.clone(), (base_row(key, file, file), file.content));
+            }
+            Op::MoveRemote { from, .. } => {
+                let Some(Node::File(file)) = self.remote.remove(from.as_str()) else {
+                    panic!()
+                };
+                self.base.remove(&SortKey::file(from.clone()));
+                self.write(Side::Remote, path, file, true);
+                let Node::File(local) = self.local[path.as_str()] else {
+                    panic!()
+                };
+                assert_eq!(local.content, file.content, "moved other content");
+                self.base
+                    .insert(key.clone(), (base_row(key, local, file), file.content));
+            }
+            Op::CreateDirLocal => {
+                self.make_dirs(Side::Local, Some(path.clone()));
+                self.base.insert(key.clone(), (dir_row(key), 0));
+            }
+            Op::CreateDirRemote => {
+                self.make_dirs(Side::Remote, Some(path.clone()));
+                self.base.insert(key.clone(), (dir_row(key), 0));
+            }
+            Op::DeleteLocal | Op::DeleteRemote => {
+                let side = action.op.deletes_from().unwrap();
+                let below = format!("{path}/");
+                let occupied = self.tree(side).keys().any(|name| name.starts_with(&below));
+                if key.kind == EntryKind::Dir && occupied {
+                    return;
+                }
+                if let Some(Node::File(old)) = self.tree(side).remove(path.as_str()) {
+                    assert!(action.keep_displaced, "every delete goes to the trash");
+                    self.trash.insert(old.content);
+                }
+                self.base.remove(key);
+            }
+        }
+    }
+
+    fn contents(&self) -> BTreeSet<u8> {
+        self.local
+            .values()
+            .chain(self.remote.values())
+            .filter_map(|node| {
+                if let Node::File(file) = node {
+                    Some(file.content)
+                } else {
+                    None
+                }
+            })
+            .chain(self.trash.iter().copied())
+            .collect()
+    }
+
+    fn shape(tree: &Tree) -> BTreeMap<&str, u8> {
+        let content = |node: &Node| {
+            if let Node::File(file) = node {
+                file.content
+            } else {
+                0
+            }
+        };
+        tree.iter()
+            .map(|(path, node)| (path.as_str(), content(node)))
+            .collect()
+    }
+
+    fn files(tree: &Tree) -> BTreeMap<&str, u8> {
+        tree.iter()
+            .filter_map(|(path, node)| {
+                if let Node::File(file) = node {
+                    Some((path.as_str(), file.content))
+                } else {
+                    None
+                }
+            })
+            .collect()
+    }
+}
+
+fn one(base: Option<u8>, local: Option<File>, remote: Option<File>) -> World {
+    let mut world = World::default();
+    let key = SortKey::file(RelPath::new("a").unwrap());
+    if let Some(content) = base {
+        let file = File { content, state: 0 };
+        world
+            .base
+            .insert(key.clone(), (base_row(&key, file, file), content));
+    }
+    world
+        .local
+        .extend(local.map(|file| ("a".to_owned(), Node::File(file))));
+    world
+        .remote
+        .extend(remote.map(|file| ("a".to_owned(), Node::File(file))));
+    world
+}
+
+/// The outcome of one cell, in a form that a person can compare with the table of the module.
+fn outcome(world: &World, direction: Direction) -> String {
+    let plan = plan(world, direction);
+    if let Some(action) = plan.actions().next() {
+        let trash = if action.keep_displaced { " +trash" } else { "" };
+        return format!("{}{trash}: {}", action.op.name(), action.reason.text());
+    }
+    match plan.records.first() {
+        Some(Record::Agree(_)) => "record".to_owned(),
+        Some(Record::Forget(_)) => "forget".to_owned(),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// Content of the base, the local and the remote file, and what comes of them.
+type Cell = (Option<u8>, Option<File>, Option<File>, String);
+
+#[test]
+fn every_cell_of_the_table_has_its_outcome() {
+    let same = Some(File {
+        content: 1,
+        state: 0,
+    });
+    let touched = Some(File {
+        content: 1,
+        state: 1,
+    });
+    let changed = Some(File {
+        content: 2,
+        state: 1,
+    });
+    let bigger = Some(File {
+        content: 3,
+        state: 1,
+    });
+    let edited =
+        "edited in the remote, where the workspace is the truth; the edit goes to the trash";
+    let differs = "the remote holds other content; it goes to the trash";
+    let cells: Vec<Cell> = vec![
+        (Some(1), None, None, "forget".into()),
+        (
+            Some(1),
+            None,
+            same,
+            "delete_remote +trash: deleted in the workspace".into(),
+        ),
+        (
+            Some(1),
+            None,
+            changed,
+            format!("delete_remote +trash: {edited}"),
+        ),
+        (Some(1), same, None, "upload: missing in the remote".into()),
+        (Some(1), same, same, "nothing".into()),
+        (Some(1), same, changed, format!("upload +trash: {edited}")),
+        (Some(1), same, touched, "record".into()),
+        (Some(1), same, bigger, format!("upload +trash: {edited}")),
+        (
+            Some(1),
+            touched,
+            None,
+            "upload: missing in the remote".into(),
+        ),
+        (Some(1), touched, same, "record".into()),
+        (Some(1), touched, touched, "record".into()),
+        (
+            Some(1),
+            touched,
+            changed,
+            format!("upload +trash: {edited}"),
+        ),
+        (
+            Some(1),
+            changed,
+            None,
+            "upload: changed in the workspace".into(),
+        ),
+        (
+            Some(1),
+            changed,
+            same,
+            "upload: changed in the workspace".into(),
+        ),
+        (
+            Some(1),
+            changed,
+            touched,
+            format!("upload +trash: {edited}"),
+        ),
+        (Some(1), changed, changed, "record".into()),
+        (Some(1), changed, bigger, format!("upload +trash: {edited}")),
+        (
+            Some(1),
+            bigger,
+            same,
+            "upload: changed in the workspace".into(),
+        ),
+        (
+            None,
+            None,
+            same,
+            "delete_remote +trash: not in the workspace".into(),
+        ),
+        (None, same, None, "upload: new in the workspace".into()),
+        (None, same, touched, "record".into()),
+        (None, same, changed, format!("upload +trash: {differs}")),
+        (None, same, bigger, format!("upload +trash: {differs}")),
+    ];
+    for (base, local, remote, expected) in cells {
+        let world = one(base, local, remote);
+        assert_eq!(
+            outcome(&world, Direction::Push),
+            expected,
+            "base {base:?}, local {local:?}, remote {remote:?}"
+        );
+    }
+    let edited =
+        "edited in the workspace, where the remote is the truth; the edit goes to the trash";
+    let pulls: Vec<Cell> = vec![
+        (
+            Some(1),
+            same,
+            None,
+            "delete_local +trash: deleted in the remote".into(),
+        ),
+        (
+            Some(1),
+            touched,
+            None,
+            "delete_local +trash: deleted in the remote".into(),
+        ),
+        (
+            Some(1),
+            changed,
+            None,
+            format!("delete_local +trash: {edited}"),
+        ),
+        (
+            Some(1),
+            None,
+            same,
+            "download: missing in the workspace".into(),
+        ),
+        (
+            Some(1),
+            same,
+            changed,
+            "download: changed in the remote".into(),
+        ),
+        (Some(1), changed, same, format!("download +trash: {edited}")),
+        (
+            None,
+            same,
+            None,
+            "delete_local +trash: not in the remote".into(),
+        ),
+        (None, None, same, "download: new in the remote".into()),
+        (
+            None,
+            changed,
+            same,
+            "download +trash: the workspace holds other content; it goes to the trash".into(),
+        ),
+    ];
+    for (base, local, remote, expected) in pulls {
+        let world = one(base, local, remote);
+        assert_eq!(
+            outcome(&world, Direction::Pull),
+            expected,
+            "base {base:?}, local {local:?}, remote {remote:?}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_side_is_left_alone_whatever_the_other_holds() {
+    let files = [
+        None,
+        Some(File {
+            content: 1,
+            state: 0,
+        }),
+        Some(File {
+            content: 2,
+            state: 1,
+        }),
+    ];
+    for base in [None, Some(1)] {
+        for local in files {
+            for remote in files {
+                for direction in [Direction::Push, Direction::Pull] {
+                    let world = one(base, local, remote);
+                    for side in [Side::Local, Side::Remote] {
+                        let plan = plan_with(&world, direction, |triple| match side {
+                            Side::Local => triple.local_unknown = true,
+                            Side::Remote => triple.remote_unknown = true,
+                        });
+                        assert!(plan.is_quiet() && plan.records.is_empty());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_the_store_made_of_our_upload_is_recorded_and_not_sent_again() {
+    let mut world = one(
+        Some(1),
+        Some(File {
+            content: 1,
+            state: 0,
+        }),
+        Some(File {
+            content: 2,
+            state: 5,
+        }),
+    );
+    for (row, _) in world.base.values_mut() {
+        row.remote.modified_at_ns = None;
+        row.remote.stored_by_ns = Some(5);
+    }
+    let plan = plan(&world, Direction::Push);
+    let [Record::Agree(row)] = &plan.records[..] else {
+        panic!("{plan:?}")
+    };
+    assert!(
+        plan.is_quiet() && !row.remote.own,
+        "replacing it later keeps a copy"
+    );
+    // The same one moment later is somebody's edit.
+    for (row, _) in world.base.values_mut() {
+        row.remote.stored_by_ns = Some(4);
+    }
+    assert!(!super::tests::plan(&world, Direction::Push).is_quiet());
+}
+
+#[test]
+fn a_renamed_file_is_moved_and_not_counted_as_deleted() {
+    let mut world = one(
+        Some(1),
+        None,
+        Some(File {
+            content: 1,
+            state: 0,
+        }),
+    );
+    world.local.insert(
+        "b/c".into(),
+        Node::File(File {
+            content: 1,
+            state: 7,
+        }),
+    );
+    world.local.insert("b".into(), Node::Dir);
+    let plan = world.run(Direction::Push);
+    assert_eq!(plan.moves.len(), 1);
+    assert_eq!(plan.deletes_on(Side::Remote).count(), 0);
+    assert!(world.trash.is_empty());
+    assert_eq!(World::files(&world.remote), World::files(&world.local));
+}
+
+#[test]
+fn names_that_the_remote_cannot_store_are_reported_before_any_transfer() {
+    let mut world = World::default();
+    world.local.insert(
+        "x".repeat(300),
+        Node::File(File {
+            content: 1,
+            state: 0,
+        }),
+    );
+    world.local.insert(
+        "y".into(),
+        Node::File(File {
+            content: 1,
+            state: 0,
+        }),
+    );
+    let plan = plan(&world, Direction::Push);
+    assert_eq!((plan.skipped.len(), plan.transfers.len()), (1, 1));
+}
+
+#[test]
+fn guards_compare_deletes_with_the_larger_of_base_and_listing() {
+    let mut world = World::default();
+    for number in 0..40 {
+        let key = SortKey::file(RelPath::new(&format!("f{number:02}")).unwrap());
+        let file = File {
+            content: 1,
+            state: 0,
+        };
+        world
+            .base
+            .insert(key.clone(), (base_row(&key, file, file), 1));
+        world.remote.insert(key.path.to_string(), Node::File(file));
+        if number >= 20 {
+            world.local.insert(key.path.to_string(), Node::File(file));
+        }
+    }
+    let plan = plan(&world, Direction::Push);
+    assert_eq!(
+        guards::max_delete(&plan, 50),
+        None,
+        "exactly the limit is allowed"
+    );
+    let stop = guards::max_delete(&plan, 49).unwrap();
+    assert_eq!(
+        (stop.count, stop.examples.len(), stop.examples[0].as_str()),
+        (20, 20, "f00")
+    );
+    assert!(guards::max_delete(&plan, 0).is_some() && guards::max_delete(&plan, 100).is_none());
+}
+
+#[test]
+fn a_few_deletes_stop_only_when_none_is_allowed() {
+    let world = one(
+        Some(1),
+        None,
+        Some(File {
+            content: 1,
+            state: 0,
+        }),
+    );
+    let plan = plan(&world, Direction::Push);
+    assert!(guards::max_delete(&plan, 1).is_none() && guards::max_delete(&plan, 0).is_some());
+}
+
+const NAMES: [&str; 7] = ["a", "a/x", "a/y", "a-b", "b", "b/x/z", "c"];
+
+fn tree_of(picks: &[(usize, u8, u8)], folders: bool) -> Tree {
+    let mut tree = Tree::new();
+    for &(name, content, state) in picks {
+        let path = NAMES[name % NAMES.len()];
+        let below = format!("{path}/");
+        let blocked = folders
+            && (tree.keys().any(|other| other.starts_with(&below))
+                || path
+                    .match_indices('/')
+                    .any(|(end, _)| matches!(tree.get(&path[..end]), Some(Node::File(_)))));
+        if blocked {
+            continue;
+        }
+        if folders {
+            for (end, _) in path.match_indices('/') {
+                tree.insert(path[..end].to_owned(), Node::Dir);
+            }
+        }
+        tree.insert(path.to_owned(), Node::File(File { content, state }));
+    }
+    tree
+}
+
+fn picks() -> impl Strategy<Value = Vec<(usize, u8, u8)>> {
+    prop::collection::vec((0..NAMES.len(), 1..4_u8, 1..4_u8), 0..7)
+}
+
+fn world() -> impl Strategy<Value = World> {
+    (picks(), picks(), picks(), any::<bool>()).prop_map(
+        |(origin, local, remote, remote_folders)| {
+            // Sync one tree, then perturb both sides, so that every relation to the base occurs.
+            let mut world = World {
+                remote_folders,
+                local: tree_of(&origin, true),
+                ..World::default()
+            };
+            world.run(Direction::Push);
+            let overlay = |tree: &mut Tree, picks: &[(usize, u8, u8)], folders: bool| {
+                // A state that was never seen before: an edit always shows in the change time or the version.
+                let fresh: Vec<_> = picks
+                    .iter()
+                    .map(|&(name, content, state)| (name, content, state + 10))
+                    .collect();
+                let fresh = tree_of(&fresh, folders);
+                tree.retain(|name, _| name.len() % 2 == picks.len() % 2);
+                for (name, node) in fresh {
+                    let below = format!("{name}/");
+                    let clash = tree.keys().any(|other| other.starts_with(&below))
+                        || name
+                            .match_indices('/')
+                            .any(|(end, _)| matches!(tree.get(&name[..end]), Some(Node::File(_))));
+                    if !(folders && clash) {
+                        tree.insert(name, node);
+                    }
+                }
+                if folders {
+                    let parents: Vec<String> = tree
+                        .keys()
+                        .flat_map(|name| {
+                            name.match_indices('/')
+                                .map(|(end, _)| name[..end].to_owned())
+                                .collect::<Vec<_>>()
+                        })
+                        .collect();
+                    for parent in parents {
+                        tree.insert(parent, Node::Dir);
+                    }
+                }
+            };
+            overlay(&mut world.local, &local, true);
+            overlay(&mut world.remote, &remote, remote_folders);
+            world
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: std::env::var("OWS_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(10_000), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_run_loses_nothing_converges_and_is_then_quiet(start in world(), pull in any::<bool>()) {
+        // A store without folders may hold `a` and `a/x`, which no local folder can.
+        let clash = start.remote.iter().any(|(name, node)| {
+            let below = format!("{name}/");
+            *node != Node::Dir && start.remote.keys().any(|other| other.starts_with(&below))
+        });
+        let pull = pull && !clash;
+        let direction = if pull { Direction::Pull } else { Direction::Push };
+        let source_before = if pull { start.remote.clone() } else { start.local.clone() };
+        let mut world = start.clone();
+        let first = world.run(direction);
+        let source_after = if pull { &world.remote } else { &world.local };
+        prop_assert_eq!(&source_before, source_after, "the side that is the truth was written to");
+        prop_assert_eq!(World::files(&world.local), World::files(&world.remote));
+        if start.remote_folders {
+            prop_assert_eq!(World::shape(&world.local), World::shape(&world.remote));
+        }
+        // What the target held and the source did not is in the trash, unless the run replaced its own version.
+        for content in start.contents() {
+            let replaced_own = first.actions().any(|action| {
+                !action.keep_displaced && action.base.as_ref().is_some_and(|base| base.local.blake3 == Some(hash(content)))
+            });
+            prop_assert!(world.contents().contains(&content) || replaced_own, "content {} is lost", content);
+        }
+        let second = plan(&world, direction);
+        prop_assert!(second.is_quiet(), "{:?}", second);
+    }
+
+    #[test]
+    fn an_unknown_folder_is_never_deleted_from(start in world(), pull in any::<bool>(), name in 0..NAMES.len(), remote in any::<bool>()) {
+        let direction = if pull { Direction::Pull } else { Direction::Push };
+        let mut unknown = UnknownPaths::default();
+        unknown.insert(RelPath::new(NAMES[name]).unwrap());
+        let plan = plan_with(&start, direction, |triple| {
+            if unknown.covers(&triple.key.path) {
+                if remote { triple.remote_unknown = true } else { triple.local_unknown = true }
+            }
+        });
+        for action in plan.actions() {
+            prop_assert!(!unknown.covers(&action.key.path), "{:?}", action);
+            if let Op::MoveRemote { from, .. } = &action.op {
+                prop_assert!(!unknown.covers(from));
+            }
+        }
+    }
+}

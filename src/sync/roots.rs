@@ -1,0 +1,296 @@
+//! The two ends of a pair: opening the local folder, its marker, what takes part, and the guard that knows them.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use ows_providers::{ErrorKind, ListOptions, RelPath};
+
+use super::scope::Scope;
+use super::{Opened, PairSettings, SyncOptions};
+use crate::error::{Failure, Outcome};
+use crate::local::{LocalError, LocalErrorKind, LocalFolder, ReplicaId};
+use crate::pattern::Patterns;
+use crate::plan::guards::{GuardName, Stop};
+use crate::plan::{Direction, mailbox};
+use crate::state::PairRecord;
+
+/// Patterns of the workspace itself, one a line.
+const EXCLUDES_FILE: &str = ".sync-excludes";
+
+/// "true" while a pull fills the folder and has not come to its end.
+const FILLING: &str = "filling";
+
+/// The largest such file that is read.
+const EXCLUDES_MAX: u64 = 1 << 20;
+
+/// A local folder that is open, or the guard that keeps it from being created.
+pub(super) enum LocalRoot {
+    /// It is open.
+    Open(Arc<LocalFolder>),
+    /// It is missing, and a person must decide.
+    Stop(Stop),
+}
+
+/// Opens the local folder. A missing one is created only where nothing was ever synced: for a pull, or when the remote
+/// is empty too. Where a base exists a missing folder is a volume that is not mounted. A dry run plans against an empty
+/// folder in our own directory instead of creating one.
+///
+/// # Errors
+/// When it cannot be opened or created, or the remote cannot be looked at.
+pub(super) async fn open_local(
+    settings: &PairSettings,
+    has_base: bool,
+    direction: Direction,
+    dry_run: bool,
+) -> Outcome<LocalRoot> {
+    let path = &settings.local_path;
+    let shown = path.display();
+    let links = |folder: LocalFolder| {
+        if settings.copy_symlinks {
+            folder.following_links(&settings.workspace)
+        } else {
+            Ok(folder)
+        }
+        .map(|folder| LocalRoot::Open(Arc::new(folder)))
+        .map_err(|error| cannot_open(path, error))
+    };
+    match LocalFolder::open(path) {
+        Ok(folder) => return links(folder),
+        Err(error) if error.kind == LocalErrorKind::NotFound => {}
+        Err(error) => return Err(cannot_open(path, error)),
+    }
+    if has_base {
+        return Ok(LocalRoot::Stop(Stop {
+            name: GuardName::LocalRoot,
+            message: format!("the local folder `{shown}` is missing, and it was synced before"),
+            count: 0,
+            examples: Vec::new(),
+            hint: "nothing was changed; if a volume is not mounted, mount it; if the folder is really lost, create it \
+                   and run `ows sync --direction pull` to fill it from the remote"
+                .to_owned(),
+        }));
+    }
+    let fills = direction == Direction::Pull || settings.first_sync == super::FirstSync::Remote;
+    if !fills && !remote_is_empty(settings).await? {
+        return Ok(LocalRoot::Stop(Stop {
+            name: GuardName::FirstSync,
+            message: format!("the local folder `{shown}` is missing, and the remote is not empty"),
+            count: 0,
+            examples: Vec::new(),
+            hint: "nothing was changed; to fill the folder from the remote: `ows sync --direction pull`; if it is \
+                   another folder, set `--workspace` or `localPath`"
+                .to_owned(),
+        }));
+    }
+    if dry_run {
+        let stand_in = settings.own_dir.join("empty");
+        let folder =
+            LocalFolder::create(&stand_in).map_err(|error| cannot_open(&stand_in, error))?;
+        return Ok(LocalRoot::Open(Arc::new(folder)));
+    }
+    links(LocalFolder::create(path).map_err(|error| cannot_open(path, error))?)
+}
+
+fn cannot_open(path: &Path, error: LocalError) -> Failure {
+    Failure::failed("could not open the local folder")
+        .with_path(path.display().to_string())
+        .with_source(error)
+        .with_hint("nothing was changed; check the workspace and `localPath`")
+}
+
+async fn remote_is_empty(settings: &PairSettings) -> Outcome<bool> {
+    let options = ListOptions {
+        skip: RelPath::new(mailbox::OWN).into_iter().collect(),
+        ..ListOptions::default()
+    };
+    match settings.provider.list(options).next().await {
+        None => Ok(true),
+        Some(Ok(_)) => Ok(false),
+        Some(Err(error)) if error.kind == ErrorKind::NotFound => Ok(true),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// The replica that the folder is marked with.
+///
+/// # Errors
+/// When the marker cannot be read or is no marker.
+pub(super) fn marker(local: &LocalFolder) -> Outcome<Option<ReplicaId>> {
+    local.replica().map_err(|error| {
+        Failure::failed("could not read the marker of the local folder")
+            .with_path(local.path().join(".ows/replica").display().to_string())
+            .with_source(error)
+    })
+}
+
+/// Prepares for a change of the base. A pull into a folder that this replica has not synced before fills it, and until
+/// it was filled nothing that is missing in it was ever deleted by a person. That is remembered before the folder gets
+/// the marker.
+///
+/// # Errors
+/// When the marker cannot be written, or the database not be changed.
+pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> {
+    let ours = marker(&opened.local)?.as_ref() == Some(&opened.scope.replica);
+    if direction == Direction::Pull && !(ours && opened.has_base) {
+        set_filling(opened, true).await?;
+    }
+    mark(opened).await
+}
+
+/// Everything that was to be done is done: from now on what is missing in the folder was deleted in it.
+///
+/// # Errors
+/// When the database cannot be changed.
+pub(super) async fn complete(opened: &Opened) -> Outcome<()> {
+    if is_filling(opened).await? {
+        set_filling(opened, false).await?;
+    }
+    Ok(())
+}
+
+/// Whether the folder does not hold what the base speaks of: it is not marked as this replica's, or was filled in part.
+///
+/// # Errors
+/// When the marker or the database cannot be read.
+pub(super) async fn needs_filling(opened: &Opened) -> Outcome<bool> {
+    let ours = marker(&opened.local)?.as_ref() == Some(&opened.scope.replica);
+    Ok(!ours || is_filling(opened).await?)
+}
+
+async fn is_filling(opened: &Opened) -> Outcome<bool> {
+    let value = opened.state.get_value(&opened.pair.id, FILLING).await?;
+    Ok(value.as_deref() == Some("true"))
+}
+
+async fn set_filling(opened: &Opened, filling: bool) -> Outcome<()> {
+    let value = filling.to_string();
+    Ok(opened
+        .state
+        .set_value(&opened.pair.id, FILLING, &value)
+        .await?)
+}
+
+/// Marks the folder as this replica's, before the base knows anything of it.
+///
+/// # Errors
+/// When the marker cannot be written.
+async fn mark(opened: &Opened) -> Outcome<()> {
+    if marker(&opened.local)?.as_ref() == Some(&opened.scope.replica) {
+        return Ok(());
+    }
+    let (local, replica) = (Arc::clone(&opened.local), opened.scope.replica.clone());
+    let written = tokio::task::spawn_blocking(move || local.write_replica(&replica)).await;
+    let failed = || {
+        Failure::failed("could not mark the local folder as a replica")
+            .with_path(opened.local.path().join(".ows").display().to_string())
+            .with_hint("nothing was changed; the folder must be writable")
+    };
+    written
+        .map_err(|error| failed().with_source(error))?
+        .map_err(|error| failed().with_source(error))
+}
+
+/// What takes part: the configured patterns and those of the workspace.
+///
+/// # Errors
+/// When a pattern is wrong or the file with them cannot be read.
+pub(super) fn scope(
+    settings: &PairSettings,
+    local: &LocalFolder,
+    pair: &PairRecord,
+) -> Outcome<Scope> {
+    let mut lines = settings.exclude.clone();
+    let failed = |text: String| {
+        Failure::usage(text).with_path(local.path().join(EXCLUDES_FILE).display().to_string())
+    };
+    let file = RelPath::new(EXCLUDES_FILE).map_err(|error| failed(error.to_string()))?;
+    if let Some(text) = read_text(local, &file).map_err(|error| {
+        failed("could not read the patterns of the workspace".into()).with_source(error)
+    })? {
+        lines.extend(Patterns::parse_file(&text));
+    }
+    let patterns = Patterns::new(&lines).map_err(|errors| {
+        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Failure::usage(format!("wrong patterns: {}", texts.join("; "))).with_hint(format!(
+            "correct them in `exclude` or in `{EXCLUDES_FILE}`; nothing was changed"
+        ))
+    })?;
+    Ok(Scope {
+        patterns,
+        protected: settings.protected.clone(),
+        mailbox: true,
+        replica: ReplicaId::parse(&pair.replica_id)
+            .ok_or_else(|| Failure::failed("the state database names a replica that is none"))?,
+    })
+}
+
+/// The text of a small file; `None` when there is none.
+fn read_text(local: &LocalFolder, path: &RelPath) -> std::io::Result<Option<String>> {
+    let opened = match local.open_read(path) {
+        Ok(opened) => opened,
+        Err(error) if error.kind == LocalErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(std::io::Error::other(error)),
+    };
+    if opened.fingerprint().size > EXCLUDES_MAX {
+        let text = format!("it has more than {EXCLUDES_MAX} bytes");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, text));
+    }
+    let mut text = String::new();
+    std::io::BufReader::new(opened).read_to_string(&mut text)?;
+    Ok(Some(text))
+}
+
+/// Guard `local-root`: a base authorises deleting or replacing remote content only while the folder carries the marker of
+/// this replica. An unmarked folder is a new volume, an empty mount point or a template: its absences mean nothing, and no
+/// force changes that. A folder with another replica's marker may be forced.
+///
+/// A folder that a pull has filled in part is like an unmarked one, but it may be forced: whoever gives the rest up must
+/// be able to go on.
+///
+/// # Errors
+/// When the marker or the database cannot be read.
+pub(super) async fn local_root(
+    opened: &Opened,
+    direction: Direction,
+    options: &SyncOptions,
+) -> Outcome<Option<Stop>> {
+    if !opened.has_base || direction == Direction::Pull {
+        return Ok(None);
+    }
+    let marker = marker(&opened.local)?;
+    let stop = |message: &str, hint: &str| Stop {
+        name: GuardName::LocalRoot,
+        message: message.to_owned(),
+        count: 0,
+        examples: Vec::new(),
+        hint: hint.to_owned(),
+    };
+    match marker {
+        Some(marker) if marker == opened.scope.replica => {
+            let forced = options.force.contains(&GuardName::LocalRoot);
+            if forced || !is_filling(opened).await? {
+                return Ok(None);
+            }
+            Ok(Some(stop(
+                "the local folder was being filled from the remote, and that did not come to its end, so what is missing \
+                 in it was never there",
+                "to fill the rest: `ows sync --direction pull`; to give the rest up, and remove it from the remote: \
+                 `ows sync --force local-root`; nothing was changed",
+            )))
+        }
+        Some(_) if options.force.contains(&GuardName::LocalRoot) => Ok(None),
+        Some(_) => Ok(Some(stop(
+            "the local folder carries the marker of another replica, so what is missing in it was perhaps never there",
+            "to fill it from the remote: `ows sync --direction pull`; if it really is this workspace: \
+             `ows sync --force local-root`; nothing was changed",
+        ))),
+        None => Ok(Some(stop(
+            "the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced \
+             before, or its volume is not mounted",
+            "if a volume is not mounted, mount it; if the folder is new, fill it from the remote: \
+             `ows sync --direction pull` (or set `firstSync: \"remote\"`); nothing was changed",
+        ))),
+    }
+}

@@ -1,0 +1,94 @@
+//! What a run is told: the pair, and how this run differs from an ordinary one.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ows_providers::layers::CallCounter;
+use ows_providers::{Provider, RelPath};
+
+use crate::error::Failure;
+use crate::plan::Direction;
+use crate::plan::guards::GuardName;
+use crate::report::Report;
+use crate::state::StateFaults;
+
+/// What a pair's first run takes as the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstSync {
+    /// Stops when something would be displaced.
+    Ask,
+    /// The workspace, if it is not empty and the remote has no `.ows/` yet; else as `Ask`.
+    Local,
+    /// The remote: fills the workspace, then pushes.
+    Remote,
+}
+
+/// What a pair is and how it is kept in sync. The command line makes it from the configuration; a program that embeds
+/// the library may make it by itself.
+#[derive(Debug, Clone)]
+pub struct PairSettings {
+    /// The remote, with its layers.
+    pub provider: Arc<dyn Provider>,
+    /// Counts the calls to it.
+    pub counter: Arc<CallCounter>,
+    /// The local folder.
+    pub local_path: PathBuf,
+    /// Links are followed, if at all, only inside this folder.
+    pub workspace: PathBuf,
+    /// Where the database and the locks are.
+    pub own_dir: PathBuf,
+    /// Patterns of paths that take no part.
+    pub exclude: Vec<String>,
+    /// Paths below the local folder that are left out whatever the patterns say.
+    pub protected: Vec<RelPath>,
+    /// Follow links that stay inside the workspace.
+    pub copy_symlinks: bool,
+    /// Per cent; see [`crate::plan::guards::max_delete`].
+    pub max_delete: u8,
+    /// See [`FirstSync`].
+    pub first_sync: FirstSync,
+    /// Keep displaced remote content.
+    pub trash_remote: bool,
+    /// Keep displaced local content.
+    pub trash_local: bool,
+    /// For how many days.
+    pub trash_keep_days: u32,
+    /// Seconds that a dropped file must have stood still, where the provider shows files that still grow.
+    pub settle: u64,
+    /// Files in flight at once; the provider's own number when `None`.
+    pub transfers: Option<usize>,
+    /// How long a run may take.
+    pub timeout: Duration,
+}
+
+/// How one run differs from an ordinary one.
+#[derive(Debug, Clone, Default)]
+pub struct SyncOptions {
+    /// Plan and show, change nothing.
+    pub dry_run: bool,
+    /// Make one side equal to the other, without a drain.
+    pub direction: Option<Direction>,
+    /// Guards that this run may pass.
+    pub force: BTreeSet<GuardName>,
+    /// Wait so long for another run to end.
+    pub wait: Duration,
+    /// Instead of the pair's own limit.
+    pub timeout: Option<Duration>,
+    /// Set a damaged database aside first.
+    pub rebuild_state: bool,
+    /// Keep every action in the report, not only of a dry run.
+    pub keep_actions: bool,
+    /// For tests: calls to the database that fail.
+    pub state_faults: Option<StateFaults>,
+}
+
+/// How a run ended: the report is complete in either case.
+#[derive(Debug)]
+pub struct Finished {
+    /// What was done.
+    pub report: Report,
+    /// Why the exit code is not 0.
+    pub failure: Option<Failure>,
+}

@@ -1,0 +1,161 @@
+//! Answers the planner's questions by reading content.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use ows_providers::hash::{ContentHasher, ContentHashes};
+use ows_providers::{GetOptions, HashKind, Provider, RelPath};
+
+use crate::cancel::Cancel;
+use crate::error::Outcome;
+use crate::local::{LocalErrorKind, LocalFolder};
+use crate::plan::{Answers, Planner, Question, Triple};
+use crate::tree::{LocalFingerprint, RemoteStamp};
+
+/// Reads until nothing is left to ask.
+///
+/// # Errors
+/// When the run was stopped.
+pub async fn settle(
+    planner: &mut Planner,
+    provider: &Arc<dyn Provider>,
+    local: &Arc<LocalFolder>,
+    parallel: usize,
+    cancel: &Cancel,
+) -> Outcome<()> {
+    loop {
+        let questions = planner.questions();
+        if questions.is_empty() {
+            return Ok(());
+        }
+        let answers = futures::stream::iter(questions.into_iter().map(|(triple, question)| {
+            let (provider, local) = (Arc::clone(provider), Arc::clone(local));
+            async move { answer(provider.as_ref(), local, triple, question).await }
+        }))
+        .buffer_unordered(parallel.max(1));
+        let collect = answers.for_each(|(triple, question, answers, blake3)| {
+            planner.answer(triple, question, answers, blake3);
+            std::future::ready(())
+        });
+        if cancel.unless_stopped(collect).await.is_none() {
+            return Err(cancel.failure());
+        }
+    }
+}
+
+type Answered = (Triple, Question, Answers, Option<[u8; 32]>);
+
+async fn answer(
+    provider: &dyn Provider,
+    local: Arc<LocalFolder>,
+    mut triple: Triple,
+    question: Question,
+) -> Answered {
+    let path = triple.key.path.clone();
+    let mut answers = triple.answers.clone();
+    let hashed = hash_local(local, path.clone()).await;
+    let (fingerprint, hashes) = match hashed {
+        Ok(hashed) => hashed,
+        Err(reason) => {
+            if question != Question::LocalHash {
+                answers.failed = Some(reason);
+            }
+            return (triple, question, answers, None);
+        }
+    };
+    // The file may have moved on since it was listed; what was hashed is what the plan goes by.
+    triple.local = Some(fingerprint);
+    match question {
+        Question::LocalHash => {}
+        Question::LocalIsBase => {
+            let recorded = triple.base.as_ref().and_then(|base| base.local.blake3);
+            answers.local_is_base = Some(recorded == Some(hashes.blake3));
+        }
+        Question::SidesEqual => match &triple.remote {
+            None => answers.sides_equal = Some(false),
+            Some(remote) => match sides_equal(provider, &path, remote, &hashes).await {
+                Ok(equal) => answers.sides_equal = Some(equal),
+                Err(error) => {
+                    answers.failed = Some(format!(
+                        "the remote file could not be compared, so it was left alone: {error}"
+                    ));
+                }
+            },
+        },
+    }
+    (triple, question, answers, Some(hashes.blake3))
+}
+
+async fn hash_local(
+    local: Arc<LocalFolder>,
+    path: RelPath,
+) -> Result<(LocalFingerprint, ContentHashes), String> {
+    let hashed = tokio::task::spawn_blocking(move || local.hash(&path)).await;
+    match hashed {
+        Ok(Ok(hashed)) => {
+            let blake3 = hashed.fingerprint.blake3.unwrap_or_default();
+            Ok((
+                hashed.fingerprint,
+                ContentHashes {
+                    md5: hashed.md5,
+                    blake3,
+                },
+            ))
+        }
+        Ok(Err(error)) if error.kind == LocalErrorKind::Changed => {
+            Err("it changed while it was read; the next run looks again".to_owned())
+        }
+        Ok(Err(error)) => Err(crate::apply::chain(&error)),
+        Err(error) => Err(format!(
+            "an internal error ended the work on this path: {error}"
+        )),
+    }
+}
+
+/// Equal sizes are known. A hash that the remote tells proves equality; whether a difference proves anything is the
+/// provider's to say. Else its metadata may tell more, and in the end the content does.
+async fn sides_equal(
+    provider: &dyn Provider,
+    path: &RelPath,
+    remote: &RemoteStamp,
+    hashes: &ContentHashes,
+) -> ows_providers::Result<bool> {
+    let proves = provider
+        .capabilities()
+        .hash
+        .is_some_and(|hash| hash.difference_proves);
+    if let Some(hash) = &remote.hash {
+        let equal = hashes.agree_with(hash);
+        if equal || proves {
+            return Ok(equal);
+        }
+    } else if provider
+        .capabilities()
+        .hash
+        .is_some_and(|hash| hash.kind == HashKind::Md5)
+    {
+        let stat = provider.stat(path).await?;
+        if stat.version == remote.version && stat.hash.is_some_and(|hash| hashes.agree_with(&hash))
+        {
+            return Ok(true);
+        }
+    }
+    let options = GetOptions {
+        range: None,
+        version: remote.version.clone(),
+    };
+    let mut download = provider.get(path, options).await?;
+    if download
+        .entry
+        .hash
+        .as_ref()
+        .is_some_and(|hash| hashes.agree_with(hash))
+    {
+        return Ok(true);
+    }
+    let mut hasher = ContentHasher::new();
+    while let Some(piece) = download.body.next().await {
+        hasher.update(&piece?);
+    }
+    Ok(hasher.finish().blake3 == hashes.blake3)
+}

@@ -1,0 +1,268 @@
+//! What is known of a pair, without changing anything.
+
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use ows_providers::{Enforcement, ErrorKind, ListOptions, RemoteIdentity};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::trash::{Item, Trash};
+use super::{PairSettings, pair_id};
+use crate::error::{Failure, Outcome};
+use crate::ids::PairId;
+use crate::state::State;
+
+/// What `ows status` tells.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// The adapter: `s3`, `local`.
+    pub provider: String,
+    /// The remote for people.
+    pub remote: String,
+    /// The local folder.
+    pub local: String,
+    /// `ok`, or why the remote cannot be read.
+    pub connection: String,
+    /// What was agreed on; `None` before the first run.
+    pub base: Option<BaseStatus>,
+    /// The newest run that is recorded.
+    pub last_run: Option<LastRun>,
+    /// Conflict files; mailbox mode makes none.
+    pub conflicts: u64,
+    /// What lies in the trash.
+    pub trash: TrashStatus,
+    /// What the remote enforces, once it was found out.
+    pub enforces: Option<Enforces>,
+    /// Backups are not served yet.
+    pub backup: Option<Value>,
+}
+
+/// What both sides agree on.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the names are those of the JSON")]
+pub struct BaseStatus {
+    pub files: u64,
+    pub bytes: u64,
+    pub generation: u64,
+}
+
+/// A run that ended, or was killed.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the names are those of the JSON")]
+pub struct LastRun {
+    pub run_id: String,
+    #[serde(serialize_with = "crate::report::rfc3339")]
+    pub started_at: DateTime<Utc>,
+    pub exit_code: Option<u8>,
+    pub counts: Option<Value>,
+    pub error: Option<String>,
+}
+
+impl LastRun {
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let time = self.started_at.format("%Y-%m-%d %H:%M:%S UTC");
+        match (self.exit_code, &self.error) {
+            (None, _) => format!("{time}, did not end (it was killed, or is under way)"),
+            (Some(0), _) => format!("{time}, ok"),
+            (Some(code), Some(error)) => format!("{time}, exit code {code}: {error}"),
+            (Some(code), None) => format!("{time}, exit code {code}"),
+        }
+    }
+}
+
+/// Files and bytes in the trash of each side; `None` where it could not be read.
+#[derive(Debug, Default, Serialize)]
+#[expect(missing_docs, reason = "the names are those of the JSON")]
+pub struct TrashStatus {
+    pub local: Option<Amount>,
+    pub remote: Option<Amount>,
+}
+
+/// A number of files.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+#[expect(missing_docs, reason = "the names are those of the JSON")]
+pub struct Amount {
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// What the remote was found to enforce, and when.
+#[derive(Debug, Serialize)]
+pub struct Enforces {
+    /// The conditions.
+    #[serde(flatten)]
+    pub conditions: Enforcement,
+    /// When it was found out.
+    #[serde(serialize_with = "crate::report::rfc3339")]
+    pub probed_at: DateTime<Utc>,
+}
+
+impl Enforces {
+    /// Each condition with a word about it.
+    pub fn named(&self) -> Vec<(&'static str, &'static str)> {
+        let word = |enforced: bool| {
+            if enforced {
+                "yes"
+            } else {
+                "no (looked at before and after instead)"
+            }
+        };
+        let conditions = &self.conditions;
+        vec![
+            ("create only if absent", word(conditions.create_if_absent)),
+            (
+                "replace only the version seen",
+                word(conditions.replace_if_match),
+            ),
+            (
+                "delete only the version seen",
+                word(conditions.delete_if_match),
+            ),
+            (
+                "large files: create only if absent",
+                word(conditions.complete_if_absent),
+            ),
+            (
+                "large files: replace only the version seen",
+                word(conditions.complete_if_match),
+            ),
+            (
+                "keeps old versions",
+                match conditions.versioning {
+                    Some(true) => "yes (no copies in .ows/trash)",
+                    Some(false) => "no",
+                    None => "it does not say",
+                },
+            ),
+        ]
+    }
+}
+
+/// Looks at a pair and changes nothing. What could not be looked at is told beside what could: the remote first, then the
+/// state, then the local folder.
+pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
+    let provider = settings.provider.as_ref();
+    let mut status = Status {
+        provider: provider.capabilities().name.to_owned(),
+        remote: String::new(),
+        local: settings.local_path.display().to_string(),
+        connection: "ok".to_owned(),
+        base: None,
+        last_run: None,
+        conflicts: 0,
+        trash: TrashStatus::default(),
+        enforces: None,
+        backup: None,
+    };
+    let mut failures = Vec::new();
+    let identity = provider.describe().await;
+    match remote_side(settings, &mut status).await {
+        Ok(()) => {}
+        Err(failure) => {
+            status.connection = failure
+                .causes()
+                .pop()
+                .unwrap_or_else(|| failure.to_string());
+            failures.push(failure);
+        }
+    }
+    if let Ok(identity) = identity {
+        remember(settings, &identity, &mut status)
+            .await
+            .unwrap_or_else(|failure| failures.push(failure));
+        status.remote = identity.display;
+    }
+    match Trash::list_of_local(settings).await {
+        Ok(items) => status.trash.local = Some(amount(&items)),
+        Err(failure) => failures.push(failure),
+    }
+    (status, failures)
+}
+
+/// Whether the remote answers, and what its trash holds.
+async fn remote_side(settings: &PairSettings, status: &mut Status) -> Outcome<()> {
+    let provider = settings.provider.as_ref();
+    let mut listing = provider.list(ListOptions {
+        shallow: true,
+        ..ListOptions::default()
+    });
+    match listing.next().await {
+        // A folder comes with the first run. A bucket does not.
+        Some(Err(error))
+            if error.kind == ErrorKind::NotFound && provider.capabilities().folders =>
+        {
+            status.connection =
+                "the remote folder is not there (the first run makes it)".to_owned();
+        }
+        Some(Err(error)) => return Err(error.into()),
+        _ => {}
+    }
+    drop(listing);
+    status.trash.remote = Some(amount(&super::trash::list_remote(provider).await?));
+    Ok(())
+}
+
+/// What the database knows of the pair.
+async fn remember(
+    settings: &PairSettings,
+    identity: &RemoteIdentity,
+    status: &mut Status,
+) -> Outcome<()> {
+    let pair = pair_id(identity);
+    let Some(state) = State::open_existing(&settings.own_dir).await? else {
+        return Ok(());
+    };
+    let told = recall(&state, &pair, identity, status).await;
+    state.close().await;
+    told
+}
+
+async fn recall(
+    state: &State,
+    pair: &PairId,
+    identity: &RemoteIdentity,
+    status: &mut Status,
+) -> Outcome<()> {
+    status.enforces = state
+        .enforcement(&identity.id)
+        .await?
+        .map(|(conditions, probed_at)| Enforces {
+            conditions,
+            probed_at,
+        });
+    let Some(record) = state.pair(pair).await? else {
+        return Ok(());
+    };
+    let totals = state.base_totals(pair).await?;
+    status.base = (record.generation > 0).then_some(BaseStatus {
+        files: totals.files,
+        bytes: totals.bytes,
+        generation: record.generation,
+    });
+    status.last_run = state.last_runs(Some(pair), 1).await?.pop().map(last);
+    Ok(())
+}
+
+fn last(run: crate::state::RunRecord) -> LastRun {
+    let error = run.outcome.as_ref().and_then(|outcome| {
+        outcome["guard"]["message"]
+            .as_str()
+            .or_else(|| outcome["errors"][0]["message"].as_str())
+            .map(str::to_owned)
+    });
+    LastRun {
+        run_id: run.id.to_string(),
+        started_at: run.started_at,
+        exit_code: run.exit_code,
+        counts: run.outcome.map(|mut outcome| outcome["counts"].take()),
+        error,
+    }
+}
+
+fn amount(items: &[Item]) -> Amount {
+    Amount {
+        files: items.len() as u64,
+        bytes: items.iter().map(|item| item.size).sum(),
+    }
+}

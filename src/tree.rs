@@ -1,0 +1,111 @@
+//! What was seen and what was agreed: the plain values that observation, planning, applying and the database share.
+//!
+//! Nothing here does I/O or reads a clock.
+
+use ows_providers::{Entry, Hash, SortKey, Version};
+
+/// How far a change time must lie behind the moment of observation before an unchanged fingerprint proves unchanged
+/// content, in nanoseconds. FAT stores modification times in steps of two seconds; other file systems are finer.
+pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
+
+/// What tells one state of a local file from the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalFingerprint {
+    /// Length in bytes; 0 for folders.
+    pub size: u64,
+    /// Modification time, nanoseconds since the epoch.
+    pub mtime_ns: i64,
+    /// Time of the last change of the inode, nanoseconds since the epoch.
+    pub ctime_ns: i64,
+    /// Inode number.
+    pub inode: u64,
+    /// BLAKE3 of the content, once it was read.
+    pub blake3: Option<[u8; 32]>,
+    /// The clock just before the file was looked at, nanoseconds since the epoch.
+    pub observed_at_ns: i64,
+}
+
+impl LocalFingerprint {
+    /// Whether both are the same state of the same file, as far as the file system tells.
+    pub fn same_attributes(&self, other: &Self) -> bool {
+        (self.size, self.mtime_ns, self.ctime_ns, self.inode)
+            == (other.size, other.mtime_ns, other.ctime_ns, other.inode)
+    }
+
+    /// Whether a later observation of the same state proves the same content. A file that changed as late as it was
+    /// looked at may change again without its times showing it, and must be read.
+    pub fn trusted(&self) -> bool {
+        self.ctime_ns
+            .max(self.mtime_ns)
+            .saturating_add(COARSEST_TICK_NS)
+            < self.observed_at_ns
+    }
+}
+
+/// What tells one state of a remote file from the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteStamp {
+    /// Length in bytes; 0 for folders.
+    pub size: u64,
+    /// The provider's version.
+    pub version: Option<Version>,
+    /// When the provider stored it, by its clock, nanoseconds since the epoch. `None` while only the answer to our own
+    /// upload is known, which on S3 does not tell it.
+    pub modified_at_ns: Option<i64>,
+    /// The content's modification time as stored with it, nanoseconds since the epoch.
+    pub mtime_ns: Option<i64>,
+    /// The content's hash, where the provider tells it.
+    pub hash: Option<Hash>,
+    /// The provider's id of the item.
+    pub id: Option<String>,
+    /// This replica itself wrote or read exactly this version: replacing it needs no copy in the trash.
+    pub own: bool,
+    /// For our own uploads: the provider's clock when the upload had ended, nanoseconds since the epoch. A stored time
+    /// not later than this is our upload, even when the store altered it.
+    pub stored_by_ns: Option<i64>,
+}
+
+impl RemoteStamp {
+    /// What `entry` says. `own`: this replica itself wrote or read exactly this version.
+    pub fn from_entry(entry: &Entry, own: bool) -> Self {
+        Self {
+            size: entry.size,
+            version: entry.version.clone(),
+            modified_at_ns: entry.modified_at_ns,
+            mtime_ns: entry.mtime_ns,
+            hash: entry.hash.clone(),
+            id: entry.id.clone(),
+            own,
+            stored_by_ns: None,
+        }
+    }
+
+    /// Whether `self`, as recorded, and `seen`, as listed now, are one version. A recorded stamp without a stored time
+    /// (the answer to our upload) matches any stored time: equal versions mean equal content.
+    pub fn same_version(&self, seen: &Self) -> bool {
+        self.size == seen.size
+            && self.version == seen.version
+            && match (self.modified_at_ns, seen.modified_at_ns) {
+                (Some(recorded), Some(seen)) => recorded == seen,
+                _ => true,
+            }
+    }
+
+    /// Whether `seen` is what the store made of our own upload: another version, stored no later than the upload ended.
+    pub fn altered_by_store(&self, seen: &Self) -> bool {
+        self.own
+            && self.modified_at_ns.is_none()
+            && matches!((self.stored_by_ns, seen.modified_at_ns), (Some(by), Some(at)) if at <= by)
+    }
+}
+
+/// What both sides agreed on for one path after the last verified action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseRow {
+    /// Path and kind.
+    pub key: SortKey,
+    /// The local side.
+    pub local: LocalFingerprint,
+    /// The remote side.
+    pub remote: RemoteStamp,
+}

@@ -1,0 +1,222 @@
+//! Each guard: exit code 4, what it saw, examples, what to type, and nothing changed.
+
+use insta::assert_snapshot;
+
+use crate::support::World;
+
+/// A pair with `count` files that were synced.
+fn synced(count: usize) -> World {
+    let world = World::with_folder("");
+    for number in 0..count {
+        world.write(&format!("workspace/{number:02}.md"), format!("{number}"));
+    }
+    world.ok(&["sync"]);
+    world
+}
+
+#[test]
+fn first_sync_with_files_on_the_other_side() {
+    let world = World::with_folder("");
+    world.write("workspace/both.md", "mine");
+    world.write("cloud/both.md", "theirs");
+    for number in 0..25 {
+        world.write(&format!("cloud/theirs/{number:02}.md"), "theirs");
+    }
+    let before = world.tree().snapshot();
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `first-sync`: this is the first run, and the remote holds files that the workspace does not: 25 would be removed and 1 replaced (files in the workspace: 1, in the remote: 26)
+      both.md
+      theirs/00.md
+      theirs/01.md
+      theirs/02.md
+      theirs/03.md
+      theirs/04.md
+      theirs/05.md
+      theirs/06.md
+      theirs/07.md
+      theirs/08.md
+      theirs/09.md
+      theirs/10.md
+      theirs/11.md
+      theirs/12.md
+      theirs/13.md
+      theirs/14.md
+      theirs/15.md
+      theirs/16.md
+      theirs/17.md
+      theirs/18.md
+      and 6 more
+    hint: to make the workspace equal to the remote first: `ows sync --direction pull`, which stops once more if the workspace would lose anything; to make the remote equal to the workspace, with what it displaces kept in the trash: `ows sync --force first-sync`; to decide it in the configuration: `firstSync`; nothing was changed
+    "#);
+    let json = world.json(&["sync"]);
+    assert_eq!(json["guard"]["name"], "first-sync");
+    assert_eq!(json["guard"]["count"], 26);
+    assert_eq!(json["guard"]["examples"].as_array().unwrap().len(), 20);
+    assert_eq!(world.read("cloud/both.md").as_deref(), Some("theirs"));
+    assert!(!before.is_empty());
+    world.ok(&["sync", "--force", "first-sync"]);
+    assert_eq!(world.read("cloud/both.md").as_deref(), Some("mine"));
+    let trash = world.json(&["trash", "list"]);
+    assert_eq!(trash["items"].as_array().unwrap().len(), 26);
+}
+
+#[test]
+fn a_missing_workspace_with_files_in_the_remote() {
+    let world = World::with_folder("");
+    world.remove("workspace");
+    world.write("cloud/a", "a");
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `first-sync`: the local folder `[ROOT]/workspace` is missing, and the remote is not empty
+    hint: nothing was changed; to fill the folder from the remote: `ows sync --direction pull`; if it is another folder, set `--workspace` or `localPath`
+    "#);
+    assert_eq!(world.json(&["sync"])["guard"]["name"], "first-sync");
+    assert!(!world.path("workspace").exists());
+}
+
+#[test]
+fn max_delete() {
+    let world = synced(30);
+    for number in 0..25 {
+        world.remove(&format!("workspace/{number:02}.md"));
+    }
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `max-delete`: 25 of 30 files would be deleted in the remote, more than maxDelete (50 %) allows
+      00.md
+      01.md
+      02.md
+      03.md
+      04.md
+      05.md
+      06.md
+      07.md
+      08.md
+      09.md
+      10.md
+      11.md
+      12.md
+      13.md
+      14.md
+      15.md
+      16.md
+      17.md
+      18.md
+      19.md
+      and 5 more
+    hint: if the deletes are meant: `ows sync --force max-delete`; to see them all: `ows sync --dry-run -v`; nothing was changed
+    "#);
+    assert_snapshot!(world.ows(&["sync", "--dry-run", "-q"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `max-delete`: 25 of 30 files would be deleted in the remote, more than maxDelete (50 %) allows
+      00.md
+      01.md
+      02.md
+      03.md
+      04.md
+      05.md
+      06.md
+      07.md
+      08.md
+      09.md
+      10.md
+      11.md
+      12.md
+      13.md
+      14.md
+      15.md
+      16.md
+      17.md
+      18.md
+      19.md
+      and 5 more
+    hint: if the deletes are meant: `ows sync --force max-delete`; to see them all: `ows sync --dry-run -v`; nothing was changed
+    "#);
+    assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
+    world.ok(&["sync", "--force", "max-delete"]);
+    assert_eq!(world.read("cloud/00.md"), None);
+}
+
+#[test]
+fn remote_root() {
+    let world = synced(2);
+    world.remove("cloud");
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `remote-root`: the remote is missing or empty, and 2 files were in sync with it before
+    hint: if it is meant to be empty, and the workspace shall be pushed again: `ows sync --force remote-root`; if it is another bucket or folder, correct the configuration; nothing was changed
+    "#);
+    assert_eq!(world.json(&["sync"])["guard"]["name"], "remote-root");
+    assert_eq!(world.read("workspace/00.md").as_deref(), Some("0"));
+}
+
+#[test]
+fn local_root_without_its_marker() {
+    let world = synced(2);
+    world.remove("workspace/.ows");
+    world.remove("workspace/00.md");
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `local-root`: the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced before, or its volume is not mounted
+    hint: if a volume is not mounted, mount it; if the folder is new, fill it from the remote: `ows sync --direction pull` (or set `firstSync: "remote"`); nothing was changed
+    "#);
+    assert_snapshot!(world.ows(&["sync", "--force", "local-root"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `local-root`: the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced before, or its volume is not mounted
+    hint: if a volume is not mounted, mount it; if the folder is new, fill it from the remote: `ows sync --direction pull` (or set `firstSync: "remote"`); nothing was changed
+    "#);
+    assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
+}
+
+#[test]
+fn local_root_with_another_marker() {
+    let (world, other) = (synced(2), synced(1));
+    let marker = other.read("workspace/.ows/replica").unwrap();
+    world.write("workspace/.ows/replica", marker);
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `local-root`: the local folder carries the marker of another replica, so what is missing in it was perhaps never there
+    hint: to fill it from the remote: `ows sync --direction pull`; if it really is this workspace: `ows sync --force local-root`; nothing was changed
+    "#);
+    assert_eq!(world.json(&["sync"])["guard"]["name"], "local-root");
+}
+
+#[test]
+fn a_synced_folder_that_is_missing() {
+    let world = synced(2);
+    world.remove("workspace");
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `local-root`: the local folder `[ROOT]/workspace` is missing, and it was synced before
+    hint: nothing was changed; if a volume is not mounted, mount it; if the folder is really lost, create it and run `ows sync --direction pull` to fill it from the remote
+    "#);
+    let json = world.json(&["sync"]);
+    assert_eq!(json["guard"]["name"], "local-root");
+    assert!(!world.path("workspace").exists());
+    assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
+}
+
+#[test]
+fn names_in_a_guard_cannot_speak_to_the_terminal() {
+    let world = World::with_folder("");
+    world.write("workspace/a", "mine");
+    world.write("cloud/\u{1b}[31mred\u{202e}gpj", "theirs");
+    let ran = world.ows(&["sync"]);
+    assert_eq!(ran.code, Some(4));
+    assert!(
+        ran.stderr.contains("\\u{1b}[31mred\\u{202e}gpj"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!ran.stderr.contains(['\u{1b}', '\u{202e}']));
+}

@@ -1,0 +1,217 @@
+//! What must hold after a run that came to its end, whatever was killed before it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ows_testkit::s3::Op;
+use ows_testkit::tree::{Files, OwsFolder, TreeEntry, read_files, snapshot_tree};
+
+use crate::place::{BUCKET, Place, Remote};
+use crate::work::{Digest, digest};
+
+/// Everything, and then that one more run is quiet.
+pub fn all(place: &Place, what: &str) {
+    let local = read_files(place.workspace.path(), OwsFolder::Include);
+    let remote = place.remote_files();
+    trees_are_right(place, &local, &remote, what);
+    each_drop_arrived_once(place, &local, what);
+    nothing_is_left_over(place, &local, &remote, what);
+    the_database_is_whole(place, what);
+    the_next_run_is_quiet(place, what);
+}
+
+/// As [`all`], but for what only the lost database knew: a drop may arrive twice, and an upload that was begun on S3 is
+/// nobody's.
+pub fn after_rebuild(place: &Place, what: &str) {
+    let local = read_files(place.workspace.path(), OwsFolder::Include);
+    let remote = place.remote_files();
+    trees_are_right(place, &local, &remote, what);
+    let arrived: BTreeSet<Digest> = inbox(&local).map(|(_, content)| digest(content)).collect();
+    for (name, content) in &place.expected.drops {
+        assert!(
+            arrived.contains(&digest(content)),
+            "{what}: the drop `{name}` never arrived"
+        );
+    }
+    the_database_is_whole(place, what);
+    the_next_run_is_quiet(place, what);
+}
+
+fn inbox(local: &Files) -> impl Iterator<Item = (&str, &Vec<u8>)> {
+    local
+        .iter()
+        .filter_map(|(path, content)| Some((path.strip_prefix("_inbox/")?, content)))
+}
+
+fn trees_are_right(place: &Place, local: &Files, remote: &Files, what: &str) {
+    let is_content = |path: &str, mail: &str| !path.starts_with(".ows/") && !path.starts_with(mail);
+    let workspace = local.iter().filter(|(path, _)| is_content(path, "_inbox/"));
+    let expected: Vec<_> = place.expected.files.iter().collect();
+    assert_same(
+        &workspace.collect::<Vec<_>>(),
+        &expected,
+        &format!("{what}: the workspace"),
+    );
+    let pushed = remote
+        .iter()
+        .filter(|(path, _)| is_content(path, "_outbox/"));
+    assert_same(
+        &pushed.collect::<Vec<_>>(),
+        &expected,
+        &format!("{what}: the remote"),
+    );
+
+    let held: BTreeSet<Digest> = remote
+        .iter()
+        .filter(|(path, _)| path.starts_with(".ows/trash/"))
+        .map(|(_, content)| digest(content))
+        .collect();
+    let lost: Vec<_> = place.expected.displaced.difference(&held).collect();
+    assert!(
+        lost.is_empty(),
+        "{what}: {} displaced contents are in no trash",
+        lost.len()
+    );
+}
+
+/// Names and sizes say enough, and megabytes are not printed.
+fn assert_same(found: &[(&String, &Vec<u8>)], expected: &[(&String, &Vec<u8>)], what: &str) {
+    let summary = |files: &[(&String, &Vec<u8>)]| -> BTreeMap<String, String> {
+        files
+            .iter()
+            .map(|(path, content)| {
+                (
+                    (*path).clone(),
+                    format!("{} bytes, {}", content.len(), blake3::hash(content)),
+                )
+            })
+            .collect()
+    };
+    let (found, expected) = (summary(found), summary(expected));
+    let missing: Vec<_> = expected
+        .iter()
+        .filter(|(path, content)| found.get(*path) != Some(content))
+        .collect();
+    let surplus: Vec<_> = found
+        .iter()
+        .filter(|(path, content)| expected.get(*path) != Some(content))
+        .collect();
+    assert!(
+        missing.is_empty() && surplus.is_empty(),
+        "{what} is wrong\nmissing: {missing:#?}\nsurplus: {surplus:#?}"
+    );
+}
+
+fn each_drop_arrived_once(place: &Place, local: &Files, what: &str) {
+    let mut arrived: BTreeMap<Digest, Vec<&str>> = BTreeMap::new();
+    for (name, content) in inbox(local) {
+        arrived.entry(digest(content)).or_default().push(name);
+    }
+    for (name, content) in &place.expected.drops {
+        let names = arrived.remove(&digest(content)).unwrap_or_default();
+        assert_eq!(
+            names.len(),
+            1,
+            "{what}: the drop `{name}` arrived as {names:?}"
+        );
+        let stem = name.trim_end_matches(".gz").trim_end_matches(".txt");
+        assert!(
+            names[0].starts_with(stem),
+            "{what}: the drop `{name}` arrived as {names:?}"
+        );
+    }
+    assert!(arrived.is_empty(), "{what}: nobody dropped {arrived:?}");
+}
+
+fn nothing_is_left_over(place: &Place, local: &Files, remote: &Files, what: &str) {
+    let temporary: Vec<&String> = local
+        .keys()
+        .filter(|path| path.contains(".ows-tmp-"))
+        .collect();
+    assert!(
+        temporary.is_empty(),
+        "{what}: temporary files are left in the workspace: {temporary:?}"
+    );
+    let left: Vec<&String> = remote
+        .keys()
+        .filter(|path| path.starts_with(".ows/") && !path.starts_with(".ows/trash/"))
+        .collect();
+    assert!(
+        left.is_empty(),
+        "{what}: these are left in the remote: {left:?}"
+    );
+    let waiting: Vec<&String> = remote
+        .keys()
+        .filter(|path| path.starts_with("_outbox/") && *path != "_outbox/.keep")
+        .collect();
+    assert!(
+        waiting.is_empty(),
+        "{what}: drops were not taken: {waiting:?}"
+    );
+    if let Remote::S3(server) = &place.remote {
+        let uploads = server.uploads(BUCKET);
+        assert!(
+            uploads.is_empty(),
+            "{what}: uploads are unfinished: {uploads:?}"
+        );
+    }
+}
+
+fn the_database_is_whole(place: &Place, what: &str) {
+    let file = place.state.join("state/ows/state.db");
+    let report = tokio::runtime::Runtime::new()
+        .expect("a runtime can be made")
+        .block_on(async {
+            use sqlx::{ConnectOptions as _, Connection as _};
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&file);
+            let mut database = options.connect().await.expect("the database opens");
+            let rows: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check")
+                .fetch_all(&mut database)
+                .await
+                .expect("the database can be checked");
+            let open: Vec<String> = sqlx::query_scalar("SELECT kind FROM intents")
+                .fetch_all(&mut database)
+                .await
+                .expect("the database can be read");
+            database.close().await.expect("the database closes");
+            (rows, open)
+        });
+    assert_eq!(report.0, ["ok"], "{what}: {}", file.display());
+    assert!(
+        report.1.is_empty(),
+        "{what}: intents are open after a run that ended well: {:?}",
+        report.1
+    );
+}
+
+fn the_next_run_is_quiet(place: &Place, what: &str) {
+    let before = whole_remote(place);
+    if let Remote::S3(server) = &place.remote {
+        server.reset_calls();
+    }
+    let mut run = place.start(&["--json"]);
+    let status = run.wait();
+    assert!(status.success(), "{what}, one more run: {}", run.output());
+    match &place.remote {
+        Remote::S3(server) => {
+            let calls = server.calls();
+            assert!(
+                calls.keys().all(|op| *op == Op::List),
+                "{what}: the next run is not quiet: {calls:?}"
+            );
+        }
+        Remote::Folder(_) => {
+            assert!(
+                whole_remote(place) == before,
+                "{what}: the next run changed the remote: {}",
+                run.output()
+            );
+        }
+    }
+}
+
+fn whole_remote(place: &Place) -> BTreeMap<String, TreeEntry> {
+    match &place.remote {
+        Remote::S3(_) => BTreeMap::new(),
+        Remote::Folder(folder) => snapshot_tree(folder.path(), OwsFolder::Include),
+    }
+}

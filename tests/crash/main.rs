@@ -1,0 +1,269 @@
+//! The real binary, killed with SIGKILL, then run again: the trees are right, nothing is lost, every drop is delivered once,
+//! nothing is left lying about, and the run after is quiet.
+//!
+//! Two kinds of kill. At a *moment*: a fraction of the time that an undisturbed run of the same work takes, spread evenly over
+//! the whole run. On a *call*: when the server receives the n-th call of an operation, which is then either carried out with
+//! nobody left to hear of it, or never carried out.
+//!
+//! - `OWS_KILLS`: how many kills at moments over all tests together; 20 by default, 500 in the soak.
+//! - `OWS_SEED`: replays the work and the moments. A moment is a time, so a replay hits the same place only about.
+
+mod checks;
+mod place;
+mod work;
+
+use std::time::{Duration, Instant};
+
+use ows_testkit::random::Seed;
+use ows_testkit::s3::Op;
+use place::{Kill, Place, RemoteKind};
+
+/// The seed when none is given: the tests of two machines are the same.
+const SEED: u64 = 0x0005_eed0;
+
+fn seed() -> u64 {
+    match std::env::var_os("OWS_SEED") {
+        Some(_) => Seed::new().0,
+        None => SEED,
+    }
+}
+
+/// This test's share of all kills, in per cent.
+fn kills(share: u32) -> u32 {
+    let all = std::env::var("OWS_KILLS").map_or(20, |text| {
+        text.parse::<u32>().expect("OWS_KILLS is a number")
+    });
+    (all * share / 100).max(1)
+}
+
+/// Fractions of a run that cover it evenly however many are taken: multiples of the golden ratio.
+fn moments(seed: u64) -> impl Iterator<Item = f64> {
+    let start = (seed % 1000) as f64 / 1000.0;
+    (1_u32..).map(move |index| (start + f64::from(index) * 0.618_033_988_75).fract())
+}
+
+/// Work, a run killed in the middle of it, maybe more work, maybe a second kill, a run to the end; and all over again.
+fn killed_at_moments(remote: RemoteKind, seed: u64, wanted: u32) {
+    let mut place = Place::new(remote, seed);
+    place.first_work();
+    place.finish();
+    checks::all(&place, "before any kill");
+
+    let mut whole = measure(&mut place);
+    let mut killed = 0;
+    for (round, moment) in (1_u32..).zip(moments(seed)) {
+        if killed >= wanted {
+            break;
+        }
+        assert!(
+            round <= wanted * 4 + 8,
+            "the runs end before they are killed: {killed} of {wanted}"
+        );
+        if round % 16 == 0 {
+            whole = measure(&mut place);
+        }
+        place.work();
+        let at = whole.mul_f64(moment);
+        let what = format!("round {round}, killed after {at:?} of {whole:?}");
+        let hit = place.run_killed(Kill::After(at));
+        killed += u32::from(hit);
+        if hit && round % 3 == 0 {
+            place.more_work();
+        }
+        if hit && round % 4 == 0 && place.run_killed(Kill::After(at / 2)) {
+            killed += 1;
+        }
+        place.finish();
+        checks::all(&place, &what);
+    }
+}
+
+/// How long an undisturbed run takes over a round's work.
+fn measure(place: &mut Place) -> Duration {
+    place.work();
+    let begin = Instant::now();
+    place.finish();
+    let whole = begin.elapsed();
+    checks::all(place, "an undisturbed run");
+    whole
+}
+
+/// Runs that have no base yet: what was uploaded and not recorded is found again, and nothing guards against it.
+fn first_runs_killed(remote: RemoteKind, seed: u64, wanted: u32) {
+    let mut whole = None;
+    let mut killed = 0;
+    for (round, moment) in (1_u64..).zip(moments(seed)) {
+        if killed >= wanted {
+            break;
+        }
+        assert!(
+            round <= u64::from(wanted) * 4 + 8,
+            "the runs end before they are killed"
+        );
+        let mut place = Place::new(remote, seed.wrapping_add(round));
+        place.first_work();
+        let whole = *whole.get_or_insert_with(|| {
+            let mut twin = Place::new(remote, seed);
+            twin.first_work();
+            let begin = Instant::now();
+            twin.finish();
+            begin.elapsed()
+        });
+        let at = whole.mul_f64(moment);
+        let what = format!("first run {round}, killed after {at:?} of {whole:?}");
+        killed += u32::from(place.run_killed(Kill::After(at)));
+        place.finish();
+        checks::all(&place, &what);
+    }
+}
+
+#[test]
+fn runs_against_s3_survive_a_kill_at_any_moment() {
+    killed_at_moments(RemoteKind::S3, seed(), kills(40));
+}
+
+#[test]
+fn runs_against_a_folder_survive_a_kill_at_any_moment() {
+    killed_at_moments(RemoteKind::Folder, seed() + 1, kills(30));
+}
+
+#[test]
+fn first_runs_against_s3_survive_a_kill_at_any_moment() {
+    first_runs_killed(RemoteKind::S3, seed() + 2, kills(15));
+}
+
+#[test]
+fn first_runs_against_a_folder_survive_a_kill_at_any_moment() {
+    first_runs_killed(RemoteKind::Folder, seed() + 3, kills(15));
+}
+
+/// How many calls of each operation a round's work takes: the places to be killed at.
+fn calls_of_a_round(place: &mut Place) -> Vec<(Op, u64)> {
+    place.work();
+    place.server().reset_calls();
+    place.finish();
+    let calls = place.server().calls().into_iter().collect();
+    checks::all(place, "an undisturbed run");
+    calls
+}
+
+#[test]
+fn runs_survive_a_kill_on_every_kind_of_call() {
+    let seed = seed() + 4;
+    let mut place = Place::new(RemoteKind::S3, seed);
+    place.first_work();
+    place.finish();
+    let calls = calls_of_a_round(&mut place);
+    let names: Vec<Op> = calls.iter().map(|(op, _)| *op).collect();
+    for op in [
+        Op::List,
+        Op::Get,
+        Op::Put,
+        Op::Copy,
+        Op::Delete,
+        Op::CreateUpload,
+        Op::UploadPart,
+        Op::CompleteUpload,
+    ] {
+        assert!(names.contains(&op), "the work takes no {op}: {names:?}");
+    }
+    // Of each operation the first, and one further in; the soak takes them all.
+    let thorough = kills(100) > 100;
+    for (op, count) in calls {
+        let mut numbers = vec![1];
+        if thorough {
+            numbers.extend(2..=count);
+        } else if count > 2 {
+            numbers.push(count / 2);
+        }
+        for nth in numbers {
+            for carried_out in [true, false] {
+                place.work();
+                let kill = Kill::OnCall {
+                    op,
+                    nth: nth as usize,
+                    carried_out,
+                };
+                let what = format!("killed on {op} number {nth}, carried out: {carried_out}");
+                let hit = place.run_killed(kill);
+                assert!(hit || nth > 1, "{what}: the call was not reached");
+                place.finish();
+                checks::all(&place, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn first_runs_survive_a_kill_on_every_kind_of_call() {
+    let seed = seed() + 5;
+    let mut twin = Place::new(RemoteKind::S3, seed);
+    twin.first_work();
+    twin.finish();
+    for (op, count) in twin.server().calls() {
+        for (nth, carried_out) in [(1, true), (1, false), (count / 2 + 1, true)] {
+            let mut place = Place::new(RemoteKind::S3, seed);
+            place.first_work();
+            let kill = Kill::OnCall {
+                op,
+                nth: nth as usize,
+                carried_out,
+            };
+            let what =
+                format!("first run, killed on {op} number {nth}, carried out: {carried_out}");
+            let hit = place.run_killed(kill);
+            assert!(hit || nth > 1, "{what}: the call was not reached");
+            place.finish();
+            checks::all(&place, &what);
+        }
+    }
+}
+
+#[test]
+fn a_run_that_waits_takes_over_when_the_first_is_killed() {
+    let mut place = Place::new(RemoteKind::S3, seed() + 6);
+    place.first_work();
+    place.finish();
+    place.work();
+    let mut first = place.start_hung(Op::Put);
+    let mut second = place.start(&["--wait", "60"]);
+    place.wait_until_waiting(&second);
+    first.kill();
+    let status = second.wait();
+    assert!(status.success(), "{}", second.output());
+    checks::all(&place, "the waiting run took over");
+}
+
+#[test]
+fn killing_the_run_that_waits_disturbs_nobody() {
+    let mut place = Place::new(RemoteKind::S3, seed() + 7);
+    place.first_work();
+    place.finish();
+    place.work();
+    let mut first = place.start_slowed(Op::Put, Duration::from_millis(400));
+    let mut second = place.start(&["--wait", "60"]);
+    place.wait_until_waiting(&second);
+    second.kill();
+    let status = first.wait();
+    assert!(status.success(), "{}", first.output());
+    checks::all(&place, "the waiting run was killed");
+}
+
+/// Without its database a killed run is forgotten: a drop may come twice, but never not at all, and nothing is lost.
+#[test]
+fn the_state_can_be_rebuilt_after_a_kill() {
+    for (round, moment) in [0.3, 0.6, 0.9].into_iter().enumerate() {
+        for remote in [RemoteKind::S3, RemoteKind::Folder] {
+            let mut place = Place::new(remote, seed() + 8 + round as u64);
+            place.first_work();
+            place.finish();
+            let whole = measure(&mut place);
+            place.work();
+            place.run_killed(Kill::After(whole.mul_f64(moment)));
+            let mut run = place.start(&["--rebuild-state", "--force", "first-sync"]);
+            let status = run.wait();
+            assert!(status.success(), "{}", run.output());
+            checks::after_rebuild(&place, &format!("rebuilt after a kill at {moment}"));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! How many calls each kind of run makes: exact numbers, by operation.
+
+use ows::plan::Direction;
+use ows_providers::memory::MemoryOptions;
+
+use crate::support::{Pair, calls, clean, files};
+
+/// What the probe of a store in memory costs: every condition on one object, tried once.
+const PROBE: [(&str, u64); 6] = [
+    ("abort_upload", 2),
+    ("complete_upload", 2),
+    ("delete", 2),
+    ("put", 3),
+    ("put_part", 2),
+    ("start_upload", 2),
+];
+
+#[tokio::test]
+async fn a_run_with_nothing_to_do_lists_once() {
+    let pair = Pair::synced(MemoryOptions::s3(), &[("a", "x"), ("d/b", "y")]).await;
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(calls(&finished), [("list", 1)]);
+    assert_eq!(finished.report.counts.unchanged, 2);
+}
+
+#[tokio::test]
+async fn a_run_with_nothing_to_do_asks_for_one_page_per_thousand_objects() {
+    let mut pair = Pair::new(MemoryOptions::s3(), &[]);
+    for number in 0..2500 {
+        pair.local.write(&format!("d{}/f{number}", number % 7), "x");
+    }
+    pair.settings.transfers = Some(8);
+    let first = pair.sync().await;
+    clean(&first);
+    assert_eq!(first.report.counts.upload, 2500);
+    pair.later();
+    let finished = pair.sync().await;
+    clean(&finished);
+    // One object is the placeholder in `_outbox`.
+    assert_eq!(calls(&finished), [("list", 3)]);
+}
+
+#[tokio::test]
+async fn a_first_push_probes_once_and_writes_each_file_once() {
+    let pair = Pair::new(MemoryOptions::s3(), &[("a", "x"), ("d/b", "y"), ("e", "")]);
+    let finished = pair.sync().await;
+    clean(&finished);
+    let mut expected = PROBE.to_vec();
+    expected.push(("list", 1));
+    // Three files and the placeholder.
+    expected
+        .iter_mut()
+        .filter(|(name, _)| *name == "put")
+        .for_each(|put| put.1 += 4);
+    expected.sort_unstable();
+    assert_eq!(calls(&finished), expected);
+}
+
+#[tokio::test]
+async fn each_change_costs_its_own_calls_and_no_more() {
+    let large = "x".repeat(9000);
+    let mut options = MemoryOptions::s3();
+    options.single_put_max = 4096;
+    let pair = Pair::synced(
+        options,
+        &[
+            ("a", "x"),
+            ("b", "y"),
+            ("c", "z"),
+            ("m", "moved"),
+            ("stays", "same"),
+        ],
+    )
+    .await;
+    let step = async |expected: &[(&str, u64)]| {
+        pair.later();
+        let finished = pair.sync().await;
+        clean(&finished);
+        assert_eq!(calls(&finished), expected);
+        assert_eq!(pair.remote(), pair.workspace());
+    };
+    // A replaced file of our own.
+    pair.local.write("a", "xxx");
+    step(&[("list", 1), ("put", 1)]).await;
+    // A delete, with its copy in the trash.
+    pair.local.remove("b");
+    step(&[("copy", 1), ("delete", 1), ("list", 1)]).await;
+    // An edit in the cloud gives way: a copy, then the upload.
+    pair.store.insert("c", b"an edit in the cloud");
+    step(&[("copy", 1), ("list", 1), ("put", 1)]).await;
+    // A move is a look at the new name, a copy, a delete.
+    pair.local.rename("m", "n");
+    step(&[("copy", 1), ("delete", 1), ("list", 1), ("stat", 1)]).await;
+    // A large file: three parts.
+    pair.local.write("large", &large);
+    step(&[
+        ("complete_upload", 1),
+        ("list", 1),
+        ("put_part", 3),
+        ("start_upload", 1),
+    ])
+    .await;
+    // A drop: read once, deleted once.
+    pair.store.insert("_outbox/note", b"dropped");
+    step(&[("delete", 1), ("get", 1), ("list", 1)]).await;
+    // Only the time: nothing.
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    pair.local.set_modified("stays", time);
+    step(&[("list", 1)]).await;
+    // Once a day the trash is looked at too, and what the store enforces is tried again.
+    pair.store.advance(std::time::Duration::from_secs(86_400));
+    pair.local.write("a", "x");
+    let mut daily = PROBE.to_vec();
+    daily.push(("list", 2));
+    daily
+        .iter_mut()
+        .filter(|(name, _)| *name == "put")
+        .for_each(|put| put.1 += 1);
+    daily.sort_unstable();
+    step(&daily).await;
+    pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn adopting_equal_files_reads_none_of_them_where_the_hash_tells() {
+    let pair = Pair::new(MemoryOptions::s3(), &[("a", "both"), ("b", "both too")]);
+    pair.store.insert("a", b"both");
+    pair.store.insert("b", b"both too");
+    let finished = pair.directed(Direction::Push).await;
+    clean(&finished);
+    assert_eq!(calls(&finished), [("list", 1)]);
+    assert_eq!(pair.remote(), files(&[("a", "both"), ("b", "both too")]));
+}
+
+#[tokio::test]
+async fn a_pull_reads_each_file_once() {
+    let pair = Pair::new(MemoryOptions::s3(), &[]);
+    pair.store.insert("a", b"x");
+    pair.store.insert("d/b", b"y");
+    let finished = pair.directed(Direction::Pull).await;
+    clean(&finished);
+    assert_eq!(calls(&finished), [("get", 2), ("list", 1)]);
+    assert_eq!(pair.workspace(), pair.remote());
+}
+
+#[tokio::test]
+async fn over_a_folder_a_move_is_one_call() {
+    let pair = Pair::synced(MemoryOptions::folder(), &[("a", "moved"), ("b", "x")]).await;
+    pair.local.rename("a", "c");
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(calls(&finished), [("list", 1), ("rename", 1)]);
+    pair.assert_converged().await;
+}

@@ -1,0 +1,12 @@
+//! The whole engine through its public API: over a store in memory that behaves like S3, a folder or a drive, a real
+//! local folder and a real database. Edits on both sides, faults and crashes at every step, then whole trees compared.
+
+mod person;
+mod support;
+
+mod calls;
+mod guards;
+mod mailbox;
+mod random;
+mod rows;
+mod sweep;
