@@ -128,6 +128,11 @@ impl Failure {
 }
 
 impl Failure {
+    /// Why, in a few words: the innermost cause, or the message when it is its own reason.
+    pub fn reason(&self) -> String {
+        self.causes().pop().unwrap_or_else(|| self.message.clone())
+    }
+
     /// The failure as one line of a report: the message with its causes and the hint.
     pub fn as_problem(&self) -> crate::report::PathProblem {
         let mut message = self.message.clone();

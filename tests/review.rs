@@ -10,7 +10,7 @@ use ows::error::FailureKind;
 use ows::plan::Direction;
 use ows::plan::guards::GuardName;
 use ows::report::Silent;
-use ows::sync::{Finished, FirstSync, PairSettings, SyncOptions, sync};
+use ows::sync::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions, sync};
 use ows_providers::layers::CallCounter;
 use ows_providers::layers::{Fault, FaultSet, Faults};
 use ows_providers::memory::{MemoryOptions, MemoryStore};
@@ -38,6 +38,7 @@ impl Pair {
         let local = TempTree::with(files);
         let state = TempTree::new();
         let settings = PairSettings {
+            mode: SyncMode::Mailbox,
             provider: Arc::new(Faults::new(store.provider(), Arc::clone(&faults))),
             counter: CallCounter::new(),
             local_path: local.path().to_owned(),

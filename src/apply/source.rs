@@ -37,6 +37,15 @@ pub fn look(local: &LocalFolder, path: &RelPath) -> Result<Option<LocalFingerpri
     }
 }
 
+/// Whether no file is at a path; a folder may be. Blocking.
+pub fn is_gone(local: &LocalFolder, path: &RelPath) -> Result<bool, LocalError> {
+    match local.observe(path) {
+        None => Ok(true),
+        Some(Observed::Entry(entry)) => Ok(entry.key.kind == ows_providers::EntryKind::Dir),
+        Some(_) => Err(LocalError::new(LocalErrorKind::NotRegular, DOING, path)),
+    }
+}
+
 /// Reads the whole file. Blocking.
 pub fn read(local: &LocalFolder, path: &RelPath, reading: Reading) -> Result<Content, LocalError> {
     let mut opened = local.open_read(path)?;

@@ -178,11 +178,14 @@ impl Applier {
         let path = &action.key.path;
         let folder = Arc::clone(&self.local);
         let (new, gone) = (path.clone(), from.clone());
-        let (now, back) = blocking(move || {
-            Ok::<_, LocalError>((source::look(&folder, &new)?, source::look(&folder, &gone)?))
+        let (now, gone) = blocking(move || {
+            Ok::<_, LocalError>((
+                source::look(&folder, &new)?,
+                source::is_gone(&folder, &gone)?,
+            ))
         })
         .await??;
-        if back.is_some() || !now.is_some_and(|now| now.same_attributes(local)) {
+        if !gone || !now.is_some_and(|now| now.same_attributes(local)) {
             return Err(Problem::Left(
                 "the workspace changed after it was looked at; the next run looks again".into(),
             ));

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{
+    HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 use ows::report::{ActionLine, Phase, Reporter};
 
 use super::text::sanitise;
@@ -57,6 +59,16 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
+/// Rate and time left; nothing while nothing has moved, when neither can be told.
+fn speed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
+    if state.pos() > 0 {
+        let rate = HumanBytes(state.per_sec() as u64);
+        let left = HumanDuration(state.eta());
+        // A text in memory takes all that is written to it.
+        let _written = write!(out, "  {rate}/s  {left:#} left");
+    }
+}
+
 struct Teller {
     bar: ProgressBar,
 }
@@ -85,9 +97,8 @@ impl Reporter for Teller {
         if bytes > 0 {
             self.bar.reset();
             self.bar.set_length(bytes);
-            self.bar.set_style(style(
-                "{msg} {wide_bar} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left",
-            ));
+            let transfer = style("{msg} {wide_bar} {bytes}/{total_bytes}{speed}");
+            self.bar.set_style(transfer.with_key("speed", speed));
         }
     }
 

@@ -61,6 +61,11 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
     row("remote", &status.remote);
     row("local", &status.local);
     row("connection", &status.connection);
+    if status.state != "ok" {
+        row("state", &status.state);
+        row("trash", &trash(status));
+        return;
+    }
     match &status.base {
         None => row("base", "none (nothing was synced yet)"),
         Some(base) => row(
@@ -77,14 +82,7 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
         None => row("last run", "none"),
         Some(run) => row("last run", &run.text()),
     }
-    row(
-        "trash",
-        &format!(
-            "local {}, remote {}",
-            amount(status.trash.local.as_ref()),
-            amount(status.trash.remote.as_ref())
-        ),
-    );
+    row("trash", &trash(status));
     match &status.enforces {
         None => row(
             "enforces",
@@ -97,6 +95,14 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
             }
         }
     }
+}
+
+fn trash(status: &Status) -> String {
+    format!(
+        "local {}, remote {}",
+        amount(status.trash.local.as_ref()),
+        amount(status.trash.remote.as_ref())
+    )
 }
 
 fn amount(amount: Option<&Amount>) -> String {

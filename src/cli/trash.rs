@@ -90,7 +90,7 @@ impl Job<'_> {
         if failure.is_none() || !restored.is_empty() {
             self.sum_up(
                 &restored,
-                "restored into the workspace; the next `ows sync` sends them",
+                "restored into the workspace; the next `ows sync` sends it up",
             );
         }
         failure.map_or(Ok(()), Err)

@@ -12,7 +12,7 @@ use ows_providers::s3::{S3Credentials, S3Options, S3Provider};
 use ows_providers::{Provider, RelPath};
 use secrecy::ExposeSecret;
 
-use super::{FirstSync, PairSettings};
+use super::{FirstSync, PairSettings, SyncMode};
 use crate::config::{self, Config, Environment, Mode, ProviderConfig, S3Config, SyncConfig};
 use crate::error::{Failure, Outcome};
 
@@ -25,10 +25,12 @@ pub fn pair_settings(config: &Config) -> Outcome<PairSettings> {
     if matches!(sync.provider, ProviderConfig::Off) {
         return Err(switched_off(sync));
     }
-    let Mode::Mailbox = sync.required_mode()? else {
-        return Err(Failure::usage("this version syncs in mailbox mode only"));
+    let mode = match sync.required_mode()? {
+        Mode::Mailbox => SyncMode::Mailbox,
+        Mode::Mirror => SyncMode::Mirror,
+        Mode::Bisync => return Err(Failure::usage("this version does not sync in bisync mode")),
     };
-    settings(config, sync, RetryOptions::default())
+    settings(config, sync, mode, RetryOptions::default())
 }
 
 /// The same for whoever only looks at a pair, or handles its trash: no mode is needed for that.
@@ -47,13 +49,24 @@ pub fn modeless_settings(config: &Config) -> Outcome<PairSettings> {
         metadata,
         ..RetryOptions::default()
     };
-    settings(config, sync_section(config)?, retry)
+    let sync = sync_section(config)?;
+    let mode = match sync.mode {
+        Some(Mode::Mirror) => SyncMode::Mirror,
+        _ => SyncMode::Mailbox,
+    };
+    settings(config, sync, mode, retry)
 }
 
-fn settings(config: &Config, sync: &SyncConfig, retry: RetryOptions) -> Outcome<PairSettings> {
+fn settings(
+    config: &Config,
+    sync: &SyncConfig,
+    mode: SyncMode,
+    retry: RetryOptions,
+) -> Outcome<PairSettings> {
     let counter = CallCounter::new();
     let provider = connect(sync, &config.environment, &counter, retry)?;
     Ok(PairSettings {
+        mode,
         provider,
         counter,
         local_path: sync.local_folder.clone(),

@@ -6,7 +6,8 @@ use chrono::Utc;
 use futures::StreamExt;
 use ows_providers::{ErrorKind, ListOptions, Listed, Precondition, Provider, PutOptions, RelPath};
 
-use super::{Observed, Opened, Run, trash};
+use super::run::{Observed, Opened, Run};
+use super::trash;
 use crate::apply::{Applier, INTENT_DRAIN, INTENT_UPLOAD};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalErrorKind, Observed as Looked, WalkOptions};

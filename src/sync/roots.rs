@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures::StreamExt;
 use ows_providers::{ErrorKind, ListOptions, RelPath};
 
+use super::run::Opened;
 use super::scope::Scope;
-use super::{Opened, PairSettings, SyncOptions};
+use super::{PairSettings, SyncMode, SyncOptions};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalError, LocalErrorKind, LocalFolder, ReplicaId};
 use crate::pattern::Patterns;
@@ -220,7 +221,7 @@ pub(super) fn scope(
     Ok(Scope {
         patterns,
         protected: settings.protected.clone(),
-        mailbox: true,
+        mailbox: settings.mode == SyncMode::Mailbox,
         replica: ReplicaId::parse(&pair.replica_id)
             .ok_or_else(|| Failure::failed("the state database names a replica that is none"))?,
     })

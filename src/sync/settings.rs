@@ -14,6 +14,33 @@ use crate::plan::guards::GuardName;
 use crate::report::Report;
 use crate::state::StateFaults;
 
+/// How the two sides of a pair stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// The workspace is the truth; files come in through `_outbox`.
+    Mailbox,
+    /// The remote is the truth.
+    Mirror,
+}
+
+impl SyncMode {
+    /// The mode's name in the configuration and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mailbox => "mailbox",
+            Self::Mirror => "mirror",
+        }
+    }
+
+    /// Which side is the truth in an ordinary run.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Mailbox => Direction::Push,
+            Self::Mirror => Direction::Pull,
+        }
+    }
+}
+
 /// What a pair's first run takes as the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstSync {
@@ -29,6 +56,8 @@ pub enum FirstSync {
 /// the library may make it by itself.
 #[derive(Debug, Clone)]
 pub struct PairSettings {
+    /// How the two sides stand to each other.
+    pub mode: SyncMode,
     /// The remote, with its layers.
     pub provider: Arc<dyn Provider>,
     /// Counts the calls to it.

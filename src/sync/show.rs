@@ -1,7 +1,8 @@
 //! What a run puts into its report beside the tally: guards, links, the plan of a dry run.
 
+use super::drain;
 use super::observe::Seen;
-use super::{Observed, drain};
+use super::run::Observed;
 use crate::error::{Failure, FailureKind};
 use crate::plan::guards::Stop;
 use crate::report::{ActionLine, PathProblem, Report};

@@ -23,6 +23,8 @@ pub struct Status {
     pub local: String,
     /// `ok`, or why the remote cannot be read.
     pub connection: String,
+    /// `ok`, or why the database cannot be read: then what it holds is not known.
+    pub state: String,
     /// What was agreed on; `None` before the first run.
     pub base: Option<BaseStatus>,
     /// The newest run that is recorded.
@@ -148,6 +150,7 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
         remote: String::new(),
         local: settings.local_path.display().to_string(),
         connection: "ok".to_owned(),
+        state: "ok".to_owned(),
         base: None,
         last_run: None,
         conflicts: 0,
@@ -160,18 +163,27 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
     match remote_side(settings, &mut status).await {
         Ok(()) => {}
         Err(failure) => {
-            status.connection = failure
-                .causes()
-                .pop()
-                .unwrap_or_else(|| failure.to_string());
+            status.connection = failure.reason();
             failures.push(failure);
         }
     }
-    if let Ok(identity) = identity {
-        remember(settings, &identity, &mut status)
-            .await
-            .unwrap_or_else(|failure| failures.push(failure));
-        status.remote = identity.display;
+    match identity {
+        Ok(identity) => {
+            if let Err(failure) = remember(settings, &identity, &mut status).await {
+                status.state = failure.reason();
+                failures.push(failure);
+            }
+            status.remote = identity.display;
+        }
+        Err(error) => {
+            let failure = Failure::from(error);
+            status.state = format!("not looked at: {}", failure.reason());
+            failures.push(failure);
+        }
+    }
+    if status.connection == MISSING && status.base.as_ref().is_some_and(|base| base.files > 0) {
+        status.connection =
+            "the remote folder is not there, though it was synced before".to_owned();
     }
     match Trash::list_of_local(settings).await {
         Ok(items) => status.trash.local = Some(amount(&items)),
@@ -179,6 +191,8 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
     }
     (status, failures)
 }
+
+const MISSING: &str = "the remote folder is not there (the first run makes it)";
 
 /// Whether the remote answers, and what its trash holds.
 async fn remote_side(settings: &PairSettings, status: &mut Status) -> Outcome<()> {
@@ -192,8 +206,7 @@ async fn remote_side(settings: &PairSettings, status: &mut Status) -> Outcome<()
         Some(Err(error))
             if error.kind == ErrorKind::NotFound && provider.capabilities().folders =>
         {
-            status.connection =
-                "the remote folder is not there (the first run makes it)".to_owned();
+            status.connection = MISSING.to_owned();
         }
         Some(Err(error)) => return Err(error.into()),
         _ => {}

@@ -322,10 +322,8 @@ fn a_damaged_database() {
     remote:      [ROOT]/cloud
     local:       [ROOT]/workspace
     connection:  ok
-    base:        none (nothing was synced yet)
-    last run:    none
+    state:       the state database `[ROOT]/state/ows/state.db` is damaged: error returned from database: (code: 11) database disk image is malformed
     trash:       local empty, remote empty
-    enforces:    not known yet (found out by the first run that writes)
     --- stderr
     error: the state of the sync could not be read or written
     cause: the state database `[ROOT]/state/ows/state.db` is damaged: error returned from database: (code: 11) database disk image is malformed
@@ -335,7 +333,33 @@ fn a_damaged_database() {
     exit code: 0
     --- stdout
     nothing to do, 1 unchanged (5 calls, [SECONDS] s)
+    --- stderr
+    warning: the database was set aside as `[ROOT]/state/ows/state.db.damaged-[TIME]`
     "#);
+}
+
+#[tokio::test]
+async fn a_newer_database() {
+    use sqlx::{Connection as _, SqliteConnection};
+    let world = World::with_folder("");
+    world.ok(&["sync"]);
+    let url = format!("sqlite://{}", world.path("state/ows/state.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (999, 'of the future', TRUE, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    assert_snapshot!(world.ows(&["sync"]).shown(), @"
+    exit code: 1
+    --- stderr
+    error: the state of the sync could not be read or written
+    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 2)
+    hint: upgrade ows on this host, or point `--state-dir` at another folder; nothing was changed
+    ");
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn a_round_of_all_commands() {
     exit code: 0
     --- stdout
     remote  [RUN]           5 B  stray.txt
-    1 file, 5 B, restored into the workspace; the next `ows sync` sends them
+    1 file, 5 B, restored into the workspace; the next `ows sync` sends it up
     "#);
     assert_eq!(world.read("workspace/stray.txt").as_deref(), Some("stray"));
     let json = world.json(&["sync"]);

@@ -244,7 +244,7 @@ impl Place {
         let number = self.expected.next;
         match self.rng.random_range(0..4) {
             0 => format!("file {number}.txt"),
-            1 => format!("notes{}/f{number}.md", self.rng.random_range(0..1000)),
+            1 => format!("journal {}/f{number}.md", self.rng.random_range(0..1000)),
             2 => format!("code/src/ünï-{number}+%41.rs"),
             _ => format!("code/{number}"),
         }

@@ -84,6 +84,22 @@ async fn a_crash_while_a_file_becomes_a_folder_is_completed() {
 }
 
 #[tokio::test]
+async fn a_file_is_renamed_and_its_old_name_becomes_a_folder() {
+    for inside in [None, Some("a/inside")] {
+        for options in every_kind() {
+            let pair = Pair::synced(options, &[("a", "moved"), ("b", "x")]).await;
+            pair.local.rename("a", "c");
+            match inside {
+                None => pair.local.folder("a"),
+                Some(path) => pair.local.write(path, "new"),
+            }
+            clean(&pair.sync().await);
+            pair.assert_converged().await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn types_change_in_a_pull_too() {
     let pair = Pair::synced(MemoryOptions::folder(), &[("f", "a file"), ("d/x", "one")]).await;
     pair.store.remove("f");

@@ -9,7 +9,7 @@ use ows::error::FailureKind;
 use ows::plan::Direction;
 use ows::plan::guards::GuardName;
 use ows::report::{Counts, Silent};
-use ows::sync::{Finished, FirstSync, PairSettings, SyncOptions, sync};
+use ows::sync::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions, sync};
 use ows_providers::ErrorKind;
 use ows_providers::layers::{CallCounter, FaultSet, Faults};
 use ows_providers::memory::{MemoryOptions, MemoryStore};
@@ -42,6 +42,7 @@ impl Pair {
         let counter = CallCounter::new();
         let counted = store.counted_provider(Arc::clone(&counter));
         let settings = PairSettings {
+            mode: SyncMode::Mailbox,
             provider: Arc::new(Faults::new(Arc::new(counted), Arc::clone(&faults))),
             counter,
             local_path: local.path().to_owned(),

@@ -1,0 +1,136 @@
+//! What a pass over both sides shows, and whether a guard stops it.
+
+use chrono::Utc;
+use futures::StreamExt;
+use ows_providers::{Entry, ErrorKind, RelPath};
+
+use super::observe::Seen;
+use super::observe::Sides;
+use super::run::{Observed, Opened, Run};
+use super::{FirstSync, drain, settle};
+use crate::error::Outcome;
+use crate::plan::guards::{self, GuardName, Stop};
+use crate::plan::{Direction, Planner, Rules, Side, mailbox};
+use crate::report::Phase;
+
+impl Run<'_> {
+    pub(super) async fn observe(&self, opened: &Opened, direction: Direction) -> Outcome<Observed> {
+        let provider = self.settings.provider.as_ref();
+        let capabilities = provider.capabilities();
+        let rules = Rules {
+            direction,
+            remote_folders: capabilities.folders,
+            remote_moves: capabilities.rename || capabilities.copy,
+            names: capabilities.names,
+        };
+        let sides = Sides {
+            provider,
+            local: &opened.local,
+            state: &opened.state,
+            pair: &opened.pair.id,
+            scope: &opened.scope,
+            reporter: self.reporter.as_ref(),
+        };
+        self.reporter.phase(Phase::Observing);
+        let mut found = self.looking(&sides, &rules).await?;
+        if found.0.totals().has_shrunk() {
+            // A listing that was cut short may say that it is complete. It is believed when it says so twice.
+            tracing::warn!(totals = ?found.0.totals(), "the remote holds far fewer files than before; looking again");
+            found = self.looking(&sides, &rules).await?;
+        }
+        let (mut planner, mut seen) = found;
+        self.reporter.phase(Phase::Comparing);
+        let transfers = self.transfers();
+        settle::settle(
+            &mut planner,
+            &self.settings.provider,
+            &opened.local,
+            transfers,
+            &self.cancel,
+        )
+        .await?;
+        let now = provider.clock().unwrap_or_else(Utc::now);
+        let complete = |entry: &Entry| {
+            drain::is_complete(
+                entry,
+                capabilities.complete_objects,
+                self.settings.settle,
+                now,
+            )
+        };
+        let outbox = std::mem::take(&mut seen.outbox)
+            .into_iter()
+            .filter(complete)
+            .collect();
+        Ok(Observed {
+            plan: planner.finish(),
+            seen,
+            outbox,
+        })
+    }
+
+    async fn looking(&self, sides: &Sides<'_>, rules: &Rules) -> Outcome<(Planner, Seen)> {
+        self.bounded(sides.observe(rules.clone())).await
+    }
+
+    pub(super) fn transfers(&self) -> usize {
+        self.settings
+            .transfers
+            .unwrap_or(self.settings.provider.capabilities().parallel)
+            .max(1)
+    }
+
+    /// The guards that look at what was found, in the order in which a person wants to hear of them.
+    pub(super) async fn guard(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+        observed: &Observed,
+    ) -> Outcome<Option<Stop>> {
+        let forced = |guard| self.options.force.contains(&guard);
+        let plan = &observed.plan;
+        if opened.has_base
+            && plan.totals.base > 0
+            && !observed.seen.remote_has_anything
+            && !forced(GuardName::RemoteRoot)
+        {
+            return Ok(Some(guards::remote_root(plan, direction)));
+        }
+        if !opened.has_base && !forced(GuardName::FirstSync) {
+            let side = match direction {
+                Direction::Push => Side::Remote,
+                Direction::Pull => Side::Local,
+            };
+            let decided = match (self.settings.first_sync, direction) {
+                (FirstSync::Remote, Direction::Pull) => self.options.direction.is_none(),
+                (FirstSync::Local, Direction::Push) => {
+                    plan.totals.local > 0 && !self.remote_was_synced().await?
+                }
+                _ => false,
+            };
+            if !decided && let Some(stop) = guards::first_sync(plan, side) {
+                return Ok(Some(stop));
+            }
+            return Ok(None);
+        }
+        if forced(GuardName::MaxDelete) || !opened.has_base {
+            return Ok(None);
+        }
+        Ok(guards::max_delete(plan, self.settings.max_delete))
+    }
+
+    /// Whether another replica has been here: the remote has a `.ows/` with something in it.
+    async fn remote_was_synced(&self) -> Outcome<bool> {
+        let options = ows_providers::ListOptions {
+            below: RelPath::new(mailbox::OWN).ok(),
+            shallow: true,
+            ..ows_providers::ListOptions::default()
+        };
+        match self.settings.provider.list(options).next().await {
+            None => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(error)) if error.kind == ErrorKind::NotFound => Ok(false),
+            Some(Err(error)) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What a pass does: both sides and the base are changed, then `_outbox` is drained.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use ows_providers::Enforcement;
+
+use super::run::{Observed, Opened, Run};
+use super::{drain, housekeeping, roots};
+use crate::apply::{Applier, Shared};
+use crate::error::Outcome;
+use crate::local::ReplicaId;
+use crate::plan::{Direction, Side};
+use crate::report::{Phase, Report};
+
+/// For how long is believed what a probe has found.
+const PROBE_AGAIN_AFTER: chrono::Duration = chrono::Duration::hours(24);
+
+impl Run<'_> {
+    /// Changes both sides and the base, then drains. What was finished counts, whatever comes after it.
+    pub(super) async fn apply(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+        observed: Observed,
+        guarded: bool,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<()> {
+        let first = opened.pair.first_synced_at.is_none();
+        let mut actions = observed.plan.actions();
+        let pushes = actions.any(|action| action.op.writes_to() == Side::Remote);
+        drop(actions);
+        let drains = with_mail && !observed.outbox.is_empty();
+        let writes_remote = drains || (!guarded && (pushes || (first && with_mail)));
+        self.bounded(housekeeping::tidy(self, opened, &observed))
+            .await?;
+        let enforcement = if writes_remote {
+            self.enforcement(opened).await?
+        } else {
+            Enforcement::default()
+        };
+        let quiet_plan = observed.plan.is_quiet();
+        let changes_base = !guarded && (!quiet_plan || !observed.plan.records.is_empty());
+        let marker = if changes_base {
+            roots::begin(opened, direction).await?;
+            opened.state.raise_generation(&opened.pair.id).await?;
+            Some(opened.scope.replica.clone())
+        } else {
+            roots::marker(&opened.local)?
+        };
+        let known_before = observed.plan.skipped.len() as u64;
+        let writer = opened.state.base_writer(&opened.pair.id, &self.id);
+        let applier = Arc::new(self.applier(opened, enforcement, writer.handle(), marker));
+        self.announce(&observed, guarded, with_mail);
+        let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
+        let mut result = if guarded {
+            Ok(())
+        } else {
+            applier.run(observed.plan).await
+        };
+        let written = writer.finish().await;
+        let left = {
+            let tally = applier.tally();
+            tally.counts.failed + tally.counts.skipped
+        };
+        // What was left before anything was begun (names that cannot be used here) is left by every run.
+        if result.is_ok() && written.is_ok() && !guarded && left == known_before {
+            roots::complete(opened).await?;
+        }
+        if result.is_ok() && with_mail {
+            if first && !guarded {
+                let made = housekeeping::first_run(self, opened, &applier);
+                result = self.bounded(made).await;
+            }
+            self.reporter.phase(Phase::Draining);
+            if result.is_ok() {
+                result = drain::drain(&applier, observed.outbox).await.map(|_| ());
+            }
+        }
+        self.add_up(&applier, report);
+        result?;
+        written?;
+        self.reporter.phase(Phase::Finishing);
+        if !quiet {
+            self.bounded(housekeeping::purge(self, opened)).await?;
+        }
+        match applier.tally().partial() {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    fn applier(
+        &self,
+        opened: &Opened,
+        enforcement: Enforcement,
+        base: crate::state::BaseHandle,
+        marker: Option<ReplicaId>,
+    ) -> Applier {
+        let settings = self.settings;
+        let capabilities = settings.provider.capabilities();
+        let root = Arc::clone(&opened.local);
+        Applier {
+            provider: Arc::clone(&settings.provider),
+            local: Arc::clone(&opened.local),
+            state: opened.state.clone(),
+            pair: opened.pair.id.clone(),
+            run: self.id.clone(),
+            replica: opened.scope.replica.clone(),
+            base,
+            enforcement,
+            keep_remote: settings.trash_remote
+                && !capabilities.bin
+                && enforcement.versioning != Some(true),
+            keep_local: settings.trash_local,
+            transfers: self.transfers(),
+            keep_actions: self.options.keep_actions,
+            reporter: Arc::clone(&self.reporter),
+            cancel: self.cancel.clone(),
+            root_is_there: Box::new(move || root.still_there(marker.as_ref())),
+            shared: Shared::default(),
+        }
+    }
+
+    /// What the remote enforces: known from an earlier run, or found out now. Whether old versions are kept decides
+    /// about the trash and may be switched off, so what is known is tried again after a day.
+    async fn enforcement(&self, opened: &Opened) -> Outcome<Enforcement> {
+        let now = self.settings.provider.clock().unwrap_or_else(Utc::now);
+        let known = opened.state.enforcement(&opened.enforcement_key).await?;
+        if let Some((known, at)) = known
+            && (now - at).abs() < PROBE_AGAIN_AFTER
+        {
+            return Ok(known);
+        }
+        let intent = housekeeping::intend(self, opened, housekeeping::PROBE, "").await?;
+        let probed = self
+            .cancel
+            .unless_stopped(self.settings.provider.probe())
+            .await;
+        let enforcement = probed.ok_or_else(|| self.cancel.failure())??;
+        opened
+            .state
+            .record_enforcement(&opened.enforcement_key, &enforcement, now)
+            .await?;
+        opened.state.resolve_intent(intent).await?;
+        Ok(enforcement)
+    }
+
+    fn announce(&self, observed: &Observed, guarded: bool, with_mail: bool) {
+        let (mut files, mut bytes) = (0, 0);
+        if !guarded {
+            files += observed.plan.transfers.len() as u64;
+            bytes += observed
+                .plan
+                .transfers
+                .iter()
+                .map(crate::plan::Action::bytes)
+                .sum::<u64>();
+        }
+        if with_mail {
+            files += observed.outbox.len() as u64;
+            bytes += observed.outbox.iter().map(|entry| entry.size).sum::<u64>();
+        }
+        self.reporter.phase(Phase::Applying);
+        self.reporter.planned(files, bytes);
+    }
+
+    fn add_up(&self, applier: &Applier, report: &mut Report) {
+        let mut tally = applier.tally();
+        report.counts.merge(&tally.counts);
+        report.bytes.up += tally.bytes.up;
+        report.bytes.down += tally.bytes.down;
+        report.errors.append(&mut tally.errors);
+        report.warnings.append(&mut tally.warnings);
+        report.actions.append(&mut tally.actions);
+    }
+}
