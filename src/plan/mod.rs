@@ -31,6 +31,20 @@
 //! | no   | new     | absent  | transfer |
 //! | no   | new     | new     | `=`: record; else transfer, the target's goes to the trash |
 //!
+//! # Caution
+//!
+//! A run that cannot rely on what the base says of the past does less. [`Caution`] changes these outcomes, and no other:
+//!
+//! | outcome of the table | [`Caution::OnlyAdd`] | [`Caution::RolledBack`] |
+//! |----------------------|----------------------|-------------------------|
+//! | transfer, target absent | the same | the same |
+//! | transfer, target there | left alone, reported | the same, and what is displaced is kept, our own versions too |
+//! | delete | left alone, reported | left alone, reported, and the row is forgotten |
+//! | a move | transfer; the old name is left alone as a delete is | the same |
+//! | forget, record, nothing | the same | the same |
+//!
+//! Something that needs the name of what was left alone is left alone too.
+//!
 //! A file and a folder of one name are two rows, `a` and `a/`: a change of type is a delete of one and a creation of the
 //! other, and [`Planner`] lets the delete go first. Folders follow the same table; two folders are always `=`.
 //! Where the remote has no folders of its own, rows of folders do not take part.
@@ -49,7 +63,7 @@ use serde::Serialize;
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 pub use decide::decide;
-pub use planner::{Planner, Rules};
+pub use planner::{Caution, Planner, Rules};
 pub use unknown::UnknownPaths;
 
 /// Which side is the truth in a one-way run.
@@ -236,6 +250,18 @@ impl Reason {
         }
     }
 
+    /// What was found, without what is done about it.
+    pub fn fact(self) -> &'static str {
+        use Side::{Local, Remote};
+        match self {
+            Self::Edited(Local) => "edited in the workspace, where the remote is the truth",
+            Self::Edited(Remote) => "edited in the remote, where the workspace is the truth",
+            Self::Differs(Local) => "the workspace holds other content",
+            Self::Differs(Remote) => "the remote holds other content",
+            other => other.text(),
+        }
+    }
+
     /// Whether a person should hear of it even in a short report: something was changed on the side that follows.
     pub fn is_surprise(self) -> bool {
         matches!(self, Self::Edited(_) | Self::Stray(_) | Self::Differs(_))
@@ -330,6 +356,8 @@ pub struct Plan {
     pub unchanged: u64,
     /// What was counted on the way.
     pub totals: Totals,
+    /// How careful the plan is, and whoever carries it out has to be.
+    pub caution: Caution,
 }
 
 impl Plan {

@@ -19,6 +19,7 @@ impl Run<'_> {
         let capabilities = provider.capabilities();
         let rules = Rules {
             direction,
+            caution: self.options.caution,
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,

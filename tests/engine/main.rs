@@ -5,6 +5,7 @@ mod person;
 mod support;
 
 mod calls;
+mod caution;
 mod guards;
 mod mailbox;
 mod random;
