@@ -10,4 +10,6 @@ mod guards;
 mod mailbox;
 mod random;
 mod rows;
+
+mod stamps;
 mod sweep;
