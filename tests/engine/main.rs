@@ -8,6 +8,7 @@ mod calls;
 mod caution;
 mod guards;
 mod mailbox;
+mod max_change;
 mod random;
 mod rows;
 
