@@ -55,6 +55,8 @@ impl Applier {
                 return Err(problem);
             }
         };
+        // Sending may have taken hours.
+        self.may_write().await?;
         let precondition = match self.displace(action).await {
             Ok(precondition) => precondition,
             Err(problem) => {
@@ -175,6 +177,7 @@ impl Applier {
                 parts.extend(next_part(&mut in_flight).await?);
             }
             let held = self.hold(part_length(&running.upload, number)).await?;
+            self.may_write().await?;
             let (body, next) = read_part(&opened, path, &running.upload, number, hasher).await?;
             hasher = next;
             if let Some(part) = running.have.iter().find(|part| part.number == number) {

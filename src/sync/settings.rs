@@ -8,6 +8,7 @@ use std::time::Duration;
 use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
+use super::HostClock;
 use crate::error::Failure;
 use crate::plan::Direction;
 use crate::plan::guards::GuardName;
@@ -109,6 +110,8 @@ pub struct SyncOptions {
     pub rebuild_state: bool,
     /// Keep every action in the report, not only of a dry run.
     pub keep_actions: bool,
+    /// Where the run reads the time of its own host; tests bring their own.
+    pub clock: HostClock,
     /// For tests: calls to the database that fail.
     pub state_faults: Option<StateFaults>,
 }

@@ -6,6 +6,7 @@ mod support;
 
 mod calls;
 mod guards;
+mod lease;
 mod mailbox;
 mod random;
 mod rows;
