@@ -19,16 +19,19 @@ impl Run<'_> {
         let capabilities = provider.capabilities();
         let rules = Rules {
             direction,
+            caution: self.options.caution,
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,
         };
+        let mut audit = self.audit(opened).await?;
         let sides = Sides {
             provider,
             local: &opened.local,
             state: &opened.state,
             pair: &opened.pair.id,
             scope: &opened.scope,
+            audit: &audit,
             reporter: self.reporter.as_ref(),
         };
         self.reporter.phase(Phase::Observing);
@@ -62,10 +65,13 @@ impl Run<'_> {
             .into_iter()
             .filter(complete)
             .collect();
+        let plan = planner.finish();
+        audit.look_at(&plan);
         Ok(Observed {
-            plan: planner.finish(),
+            plan,
             seen,
             outbox,
+            audit,
         })
     }
 
@@ -113,10 +119,15 @@ impl Run<'_> {
             }
             return Ok(None);
         }
-        if forced(GuardName::MaxDelete) || !opened.has_base {
+        if !opened.has_base {
             return Ok(None);
         }
-        Ok(guards::max_delete(plan, self.settings.max_delete))
+        // What would be lost comes before what was changed.
+        let (deletes, changes) = (self.settings.max_delete, self.settings.max_change);
+        let stop = guards::max_delete(plan, deletes)
+            .filter(|stop| !forced(stop.name))
+            .or_else(|| guards::max_change(plan, changes).filter(|stop| !forced(stop.name)));
+        Ok(stop.map(|stop| stop.directed(self.options.direction)))
     }
 
     /// Whether another replica has been here: the remote has a `.ows/` with something in it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
+use super::audit::Audit;
 use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
@@ -51,6 +52,8 @@ pub(super) struct Observed {
     pub(super) seen: Seen,
     /// Files of `_outbox` that are complete.
     pub(super) outbox: Vec<Entry>,
+    /// What of the base was read again.
+    pub(super) audit: Audit,
 }
 
 impl Run<'_> {
@@ -226,6 +229,7 @@ impl Run<'_> {
             }
         }
         report.warnings.extend(show::link_warnings(&observed.seen));
+        let audit = observed.audit.clone();
         let applied = self
             .apply(
                 opened,
@@ -236,6 +240,9 @@ impl Run<'_> {
                 report,
             )
             .await;
+        if stop.is_none() {
+            self.audited(opened, &audit, &applied).await?;
+        }
         match (stop, applied) {
             // Who stopped the run wants to hear that it stopped; the guard will speak again.
             (Some(stop), Err(failure)) if self.cancel.is_stopped() => {

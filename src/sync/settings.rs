@@ -10,8 +10,8 @@ use ows_providers::{Provider, RelPath};
 
 use super::HostClock;
 use crate::error::Failure;
-use crate::plan::Direction;
 use crate::plan::guards::GuardName;
+use crate::plan::{Caution, Direction};
 use crate::report::Report;
 use crate::state::StateFaults;
 
@@ -77,6 +77,8 @@ pub struct PairSettings {
     pub copy_symlinks: bool,
     /// Per cent; see [`crate::plan::guards::max_delete`].
     pub max_delete: u8,
+    /// Per cent; see [`crate::plan::guards::max_change`].
+    pub max_change: u8,
     /// See [`FirstSync`].
     pub first_sync: FirstSync,
     /// Keep displaced remote content.
@@ -89,6 +91,8 @@ pub struct PairSettings {
     pub settle: u64,
     /// Files in flight at once; the provider's own number when `None`.
     pub transfers: Option<usize>,
+    /// Within so many days each file is read again, though it looks unchanged; never when `None`.
+    pub audit_days: Option<u32>,
     /// How long a run may take.
     pub timeout: Duration,
 }
@@ -110,6 +114,8 @@ pub struct SyncOptions {
     pub rebuild_state: bool,
     /// Keep every action in the report, not only of a dry run.
     pub keep_actions: bool,
+    /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
+    pub caution: Caution,
     /// Where the run reads the time of its own host; tests bring their own.
     pub clock: HostClock,
     /// For tests: calls to the database that fail.

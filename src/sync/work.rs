@@ -11,7 +11,7 @@ use super::{drain, housekeeping, roots};
 use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
-use crate::plan::{Direction, Side};
+use crate::plan::{Caution, Direction, Side};
 use crate::report::{Phase, Report};
 
 /// For how long is believed what a probe has found.
@@ -77,9 +77,11 @@ impl Run<'_> {
         };
         let known_before = observed.plan.skipped.len() as u64;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
-        let permit = opened.lease.lock().await.clone();
-        let permit = permit.map(|lease| lease as Arc<dyn Permit>);
-        let applier = Arc::new(self.applier(opened, enforcement, writer.handle(), marker, permit));
+        let caution = observed.plan.caution;
+        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, caution);
+        let lease = opened.lease.lock().await.clone();
+        applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
+        let applier = Arc::new(applier);
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -126,9 +128,11 @@ impl Run<'_> {
         enforcement: Enforcement,
         base: crate::state::BaseHandle,
         marker: Option<ReplicaId>,
-        permit: Option<Arc<dyn Permit>>,
+        caution: Caution,
     ) -> Applier {
         let settings = self.settings;
+        // Where the past is in doubt everything is kept, also by those who otherwise keep nothing.
+        let keep_all = caution == Caution::RolledBack;
         let capabilities = settings.provider.capabilities();
         let root = Arc::clone(&opened.local);
         Applier {
@@ -140,15 +144,15 @@ impl Run<'_> {
             replica: opened.scope.replica.clone(),
             base,
             enforcement,
-            keep_remote: settings.trash_remote
+            keep_remote: (settings.trash_remote || keep_all)
                 && !capabilities.bin
                 && enforcement.versioning != Some(true),
-            keep_local: settings.trash_local,
+            keep_local: settings.trash_local || keep_all,
             transfers: self.transfers(),
             keep_actions: self.options.keep_actions,
             reporter: Arc::clone(&self.reporter),
             cancel: self.cancel.clone(),
-            permit,
+            permit: None,
             root_is_there: Box::new(move || root.still_there(marker.as_ref())),
             shared: Shared::default(),
         }

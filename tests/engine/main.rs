@@ -4,10 +4,15 @@
 mod person;
 mod support;
 
+mod audit;
 mod calls;
+mod caution;
 mod guards;
 mod lease;
 mod mailbox;
+mod max_change;
 mod random;
 mod rows;
+
+mod stamps;
 mod sweep;

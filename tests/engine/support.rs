@@ -60,12 +60,14 @@ impl Pair {
             protected: Vec::new(),
             copy_symlinks: false,
             max_delete: 50,
+            max_change: 100,
             first_sync: FirstSync::Ask,
             trash_remote: true,
             trash_local: true,
             trash_keep_days: 30,
             settle: 0,
             transfers: None,
+            audit_days: Some(7),
             timeout: Duration::from_secs(1800),
         };
         Self {
