@@ -1,7 +1,7 @@
 //! The rolling audit: a file whose size, times and inode are unchanged, and whose content is not, is found in time.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,6 +17,10 @@ use ows_providers::{ErrorKind, Operation, RelPath, SortKey};
 use crate::support::{Pair, calls, clean, kind};
 
 const HOUR: i64 = 3600;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A pair that was synced long ago, so that its files count as unchanged without being read, and a clock.
 struct Audited {
@@ -47,33 +51,47 @@ impl Audited {
     /// Says that the rows of the base were written long after the files had come to rest; with `altered` also that the
     /// files held something else then.
     async fn rewrite(&self, names: &[&str], altered: bool) {
-        let state = State::open(&self.pair.settings.own_dir).await.unwrap();
-        let pair: PairId = state.pair_ids().await.unwrap().remove(0);
+        let state = State::open(&self.pair.settings.own_dir)
+            .await
+            .expect("the database can be used");
+        let pair: PairId = state
+            .pair_ids()
+            .await
+            .expect("the database can be used")
+            .remove(0);
         let run = RunId::random(Utc::now());
         state
             .start_run(&run, Some(&pair), "sync", Utc::now())
             .await
-            .unwrap();
+            .expect("the database can be used");
         let writer = state.base_writer(&pair, &run);
         for name in names {
-            let key = SortKey::file(RelPath::new(name).unwrap());
-            let mut row = state.base_row(&pair, &key).await.unwrap().unwrap();
+            let key = SortKey::file(RelPath::new(name).expect("a path"));
+            let mut row = state
+                .base_row(&pair, &key)
+                .await
+                .expect("the database can be read")
+                .expect("it is there");
             row.local.observed_at_ns = row.local.ctime_ns + 60_000_000_000;
             if altered {
                 row.local.blake3 = Some([7; 32]);
             }
-            writer.handle().agreed(row).await.unwrap();
+            writer
+                .handle()
+                .agreed(row)
+                .await
+                .expect("the database can be used");
         }
-        writer.finish().await.unwrap();
+        writer.finish().await.expect("the database can be used");
         state
             .finish_run(&run, &serde_json::json!({}), 0, Utc::now())
             .await
-            .unwrap();
+            .expect("the database can be used");
         state.close().await;
     }
 
     fn pass(&self, seconds: i64) {
-        *self.now.lock().unwrap() += TimeDelta::seconds(seconds);
+        *lock(&self.now) += TimeDelta::seconds(seconds);
         self.pair.later();
     }
 
@@ -81,7 +99,7 @@ impl Audited {
         let now = Arc::clone(&self.now);
         SyncOptions {
             clock: HostClock::new(move || Reading {
-                wall: *now.lock().unwrap(),
+                wall: *lock(&now),
                 steady: Duration::ZERO,
             }),
             ..SyncOptions::default()
@@ -93,9 +111,19 @@ impl Audited {
     }
 
     async fn generation(&self) -> u64 {
-        let state = State::open(&self.pair.settings.own_dir).await.unwrap();
-        let pair = state.pair_ids().await.unwrap().remove(0);
-        let record = state.pair(&pair).await.unwrap().unwrap();
+        let state = State::open(&self.pair.settings.own_dir)
+            .await
+            .expect("the database can be used");
+        let pair = state
+            .pair_ids()
+            .await
+            .expect("the database can be used")
+            .remove(0);
+        let record = state
+            .pair(&pair)
+            .await
+            .expect("the database can be read")
+            .expect("it is there");
         state.close().await;
         record.generation
     }
