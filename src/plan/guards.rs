@@ -16,15 +16,18 @@ pub enum GuardName {
     MaxDelete,
     /// No base yet, and something would be displaced.
     FirstSync,
+    /// Folders that must not overlap do.
+    Overlap,
 }
 
 impl GuardName {
     /// All guards.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::LocalRoot,
         Self::RemoteRoot,
         Self::MaxDelete,
         Self::FirstSync,
+        Self::Overlap,
     ];
 
     /// The name that `--force` takes.
@@ -34,6 +37,7 @@ impl GuardName {
             Self::RemoteRoot => "remote-root",
             Self::MaxDelete => "max-delete",
             Self::FirstSync => "first-sync",
+            Self::Overlap => "overlap",
         }
     }
 }

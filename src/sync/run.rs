@@ -10,11 +10,14 @@ use ows_providers::{Entry, RemoteIdentity};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
-use super::{FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, pair_id, show};
+use super::{
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, show,
+};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::{LocalFolder, ReplicaId};
+use crate::plan::guards::GuardName;
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
@@ -139,7 +142,12 @@ impl Run<'_> {
     }
 
     async fn passes(&self, opened: &Opened, report: &mut Report) -> Outcome<()> {
+        let forced = self.options.force.contains(&GuardName::Overlap);
+        if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
+            return Err(show::stopped(report, stop));
+        }
         let fill_first = self.options.direction.is_none()
+            && self.settings.mode == SyncMode::Mailbox
             && self.settings.first_sync == FirstSync::Remote
             && (!opened.has_base || roots::needs_filling(opened).await?);
         let mut filled = Ok(());
@@ -185,17 +193,26 @@ impl Run<'_> {
         }
         let observed = self.observe(opened, direction).await?;
         report.warnings.extend(show::link_warnings(&observed.seen));
+        let caution = observed.plan.caution;
+        report
+            .warnings
+            .extend(mirror::warning(self.settings, caution));
         let stop = self
             .bounded(self.guard(opened, direction, &observed))
             .await?;
         if self.options.dry_run {
             show::dry_run(report, &observed, with_mail);
+            if stop.is_none() {
+                self.ingest_dry(opened, direction, report).await?;
+            }
             return match stop {
                 Some(stop) => Err(show::stopped(report, stop)),
                 // The run itself would leave them too.
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
         }
+        let looked = (observed, stop);
+        let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;
         let applied = self
             .apply(
                 opened,
@@ -217,7 +234,7 @@ impl Run<'_> {
                 Err(show::stopped(report, stop))
             }
             (Some(stop), _) => Err(show::stopped(report, stop)),
-            (None, applied) => applied,
+            (None, applied) => applied.and(unsent.map_or(Ok(()), Err)),
         }
     }
 }
