@@ -2,7 +2,9 @@
 
 use ows_providers::EntryKind;
 
-use super::{Action, Caution, Direction, Op, Question, Reason, Record, Side, Skipped, Triple};
+use super::{
+    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple,
+};
 use crate::tree::BaseRow;
 
 /// What is to be done about one path.
@@ -273,5 +275,9 @@ fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Act
         remote: triple.remote.clone(),
         base: triple.base.clone(),
         keep_displaced,
+        changed: Changed {
+            local: local_state(triple) == State::Changed,
+            remote: remote_state(triple) == State::Changed,
+        },
     })
 }

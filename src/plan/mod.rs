@@ -285,6 +285,27 @@ pub struct Action {
     pub base: Option<BaseRow>,
     /// What the step displaces goes to the trash first.
     pub keep_displaced: bool,
+    /// Which sides hold other content than the base records.
+    pub changed: Changed,
+}
+
+/// On which sides the content of a file is not that of the base.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The local one.
+    pub local: bool,
+    /// The remote one.
+    pub remote: bool,
+}
+
+impl Changed {
+    /// Whether it is changed on that side.
+    pub fn on(self, side: Side) -> bool {
+        match side {
+            Side::Local => self.local,
+            Side::Remote => self.remote,
+        }
+    }
 }
 
 impl Action {
@@ -328,6 +349,14 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Files listed on one side.
+    pub fn listed(&self, side: Side) -> u64 {
+        match side {
+            Side::Local => self.local,
+            Side::Remote => self.remote,
+        }
+    }
+
     /// Whether the remote holds so much less than was agreed on that its listing deserves a second look.
     pub fn has_shrunk(&self) -> bool {
         self.base > 20 && self.remote < self.base / 2
@@ -381,5 +410,12 @@ impl Plan {
         self.actions().filter(move |action| {
             action.op.deletes_from() == Some(side) && action.key.kind == EntryKind::File
         })
+    }
+
+    /// Files whose content was changed on `side` since the last run. Those that changed alike on both sides need nothing
+    /// and are not among them.
+    pub fn changes_on(&self, side: Side) -> impl Iterator<Item = &Action> {
+        self.actions()
+            .filter(move |action| action.changed.on(side) && action.key.kind == EntryKind::File)
     }
 }

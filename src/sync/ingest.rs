@@ -350,6 +350,7 @@ impl Run<'_> {
             keep_displaced: there.is_some() && !is_ours,
             remote: there,
             base: None,
+            changed: crate::plan::Changed::default(),
         });
     }
 

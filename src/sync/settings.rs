@@ -83,6 +83,8 @@ pub struct PairSettings {
     pub copy_symlinks: bool,
     /// Per cent; see [`crate::plan::guards::max_delete`].
     pub max_delete: u8,
+    /// Per cent; see [`crate::plan::guards::max_change`].
+    pub max_change: u8,
     /// See [`FirstSync`].
     pub first_sync: FirstSync,
     /// Keep displaced remote content.

@@ -5,7 +5,8 @@ use super::World;
 #[test]
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
-        "{ sync: { provider: 'dropbox', mode: 'bisync', firstSync: 'merge', conflictResolve: 'local', notifyOnInbox: true, notify: { url: 'https://h' }, maxChange: 80, checkpoint: true,
+        "{ sync: { provider: 'dropbox', mode: 'bisync', firstSync: 'merge', conflictResolve: 'local',
+             notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
              watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
@@ -17,7 +18,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         "sync.conflictResolve",
         "sync.notifyOnInbox",
         "sync.notify",
-        "sync.maxChange",
         "sync.checkpoint",
         "sync.watch",
         "sync.auditDays",
@@ -31,7 +31,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 13, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
