@@ -28,7 +28,7 @@ mod check;
 mod custom;
 mod expand;
 mod gateway;
-mod overlap;
+pub(crate) mod overlap;
 mod provider;
 mod rclone;
 mod resolve;
