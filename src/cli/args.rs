@@ -64,6 +64,11 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run one sync
     Sync(SyncArgs),
+    /// Run sync again and again, every `interval` seconds, until it is stopped
+    #[command(after_help = DAEMON_HELP)]
+    Daemon,
+    /// Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for it
+    Session(SessionArgs),
     /// Show the remote, what it enforces, the base, the last run and the trash
     Status,
     /// List remote files
@@ -84,6 +89,8 @@ impl Command {
         match self {
             Self::Demo(_) => "demo",
             Self::Sync(_) => "sync",
+            Self::Daemon => "daemon",
+            Self::Session(arguments) => arguments.name(),
             Self::Status => "status",
             Self::List(_) => "list",
             Self::Trash(arguments) => arguments.name(),
@@ -123,6 +130,42 @@ pub struct SyncArgs {
     /// Set a damaged database aside and start as without one
     #[arg(long, conflicts_with = "dry_run")]
     pub rebuild_state: bool,
+}
+
+/// What the daemon does with signals, and what it does not do yet.
+const DAEMON_HELP: &str = "\
+The first run starts after 5 seconds. SIGTERM and SIGINT end it cleanly within 10 seconds, with exit code 0; \
+SIGHUP reads the configuration again. Not in this version: scheduled backups, reacting to changes between \
+intervals (`watch`), a port for health and metrics (`--listen`).";
+
+#[derive(Debug, Args)]
+pub struct SessionArgs {
+    #[command(subcommand)]
+    pub event: SessionEvent,
+}
+
+impl SessionArgs {
+    pub fn name(&self) -> &'static str {
+        match self.event {
+            SessionEvent::Start(_) => "session start",
+            SessionEvent::End(_) => "session end",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionEvent {
+    /// A session begins: sync when `onSessionStart` is true
+    Start(SessionWait),
+    /// A session has ended: sync when `onSessionEnd` is true
+    End(SessionWait),
+}
+
+#[derive(Debug, Args)]
+pub struct SessionWait {
+    /// Wait so many seconds for another run to end; when it goes on longer, nothing is done and the exit code is 0
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
+    pub wait: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -97,6 +97,30 @@ pub struct Config {
     pub environment: Environment,
 }
 
+impl Config {
+    /// Everything that people should hear: first that two engines work on one folder, then the rest.
+    pub fn all_warnings(&self) -> impl Iterator<Item = &String> {
+        self.engine_warning.iter().chain(&self.warnings)
+    }
+
+    /// Why nothing runs by itself, whatever the intervals say; `None` when something may.
+    pub fn idle_reason(&self) -> Option<String> {
+        if !self.plugin_enabled {
+            return Some(format!(
+                "`plugins.entries[\"{PLUGIN_ID}\"].enabled` is false in `{}`",
+                self.source.display()
+            ));
+        }
+        match &self.sync {
+            None => Some(format!("`{}` has no `sync` section", self.source.display())),
+            Some(sync) if matches!(sync.provider, ProviderConfig::Off) => {
+                Some(format!("`{}.provider` is \"off\"", sync.key))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
 /// Finds, reads and checks the configuration.
 ///
 /// # Errors
@@ -363,7 +387,7 @@ impl Loader<'_> {
             .and_then(|entries| entries.get(PLUGIN_ID));
         let switched_off = entry.is_some_and(|entry| entry["enabled"] == false);
         let manifest = installed_plugin(&self.state_dir);
-        if switched_off || (manifest.is_none() && !part.in_openclaw) {
+        if switched_off || (manifest.is_none() && entry.is_none()) {
             return None;
         }
         let where_found = match &manifest {

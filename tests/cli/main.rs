@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod daemon;
 mod demo;
 mod errors;
 mod exit_codes;
@@ -15,5 +16,6 @@ mod progress;
 mod round;
 mod schemas;
 mod secrets;
+mod session;
 mod signals;
 mod support;
