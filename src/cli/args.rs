@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ows::config::Mode;
 use ows::plan::Direction;
 use ows::plan::guards::GuardName;
 
@@ -75,6 +76,8 @@ pub enum Command {
     List(ListArgs),
     /// Show, bring back or empty what was displaced
     Trash(TrashArgs),
+    /// Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
+    ImportRclone(ImportArgs),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -94,6 +97,7 @@ impl Command {
             Self::Status => "status",
             Self::List(_) => "list",
             Self::Trash(arguments) => arguments.name(),
+            Self::ImportRclone(_) => "import-rclone",
             Self::Completions { .. } => "completions",
             Self::Man => "man",
         }
@@ -179,6 +183,46 @@ impl From<DirectionArg> for Direction {
         match direction {
             DirectionArg::Pull => Self::Pull,
             DirectionArg::Push => Self::Push,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// An openclaw.json or an rclone.conf; without one the plugin's configuration in openclaw.json, else
+    /// <state>/.config/rclone/rclone.conf
+    pub file: Option<PathBuf>,
+    /// The section of the rclone.conf, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub section: Option<String>,
+    /// The mode, where the source does not say it
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub mode: Option<ModeArg>,
+    /// The folder to sync with, as after the colon of rclone's `remote:path`; on S3 it begins with the bucket
+    #[arg(long, value_name = "PATH")]
+    pub remote_path: Option<String>,
+    /// Move a configuration that is there already aside
+    #[arg(long)]
+    pub replace: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The modes, by their names in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    Mailbox,
+    Mirror,
+    Bisync,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Mailbox => Self::Mailbox,
+            ModeArg::Mirror => Self::Mirror,
+            ModeArg::Bisync => Self::Bisync,
         }
     }
 }

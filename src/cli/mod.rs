@@ -6,6 +6,7 @@
 mod args;
 mod daemon;
 mod demo;
+mod import;
 mod list;
 mod open;
 mod output;
@@ -87,6 +88,7 @@ async fn run(
             stoppable(cancel, list::run(global, arguments, output, answer)).await
         }
         Command::Trash(arguments) => trash::run(global, arguments, output, cancel, answer).await,
+        Command::ImportRclone(arguments) => import::run(global, arguments, output, answer),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "ows", &mut text);

@@ -36,6 +36,10 @@ impl Answer {
             }),
             "trash list" | "trash restore" | "trash empty" => json!({ "items": [] }),
             "session start" | "session end" => json!({ "idle": null }),
+            "import-rclone" => json!({
+                "source": null, "section": null, "target": null, "written": false, "moved_aside": null, "notes": [],
+                "config": null,
+            }),
             "daemon" => json!({ "idle": null, "runs": 0, "failures": 0 }),
             "demo" => json!({ "steps": [], "kept": null }),
             "completions" | "man" => json!({ "text": null }),

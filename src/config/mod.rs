@@ -20,7 +20,8 @@
 //! `source.rs` finds and parses the file, `expand.rs` fills in variables, `check.rs` is the reader that collects
 //! mistakes, `sync.rs` and `backup.rs` read their keys, `blocks.rs` and `custom.rs` the provider blocks, `resolve.rs`
 //! makes the providers of `provider.rs` of them, `rclone.rs` reads an rclone.conf, `overlap.rs` compares folders, `unserved.rs` lists what
-//! this version does not do, `workspace.rs` finds the workspace.
+//! this version does not do, `workspace.rs` finds the workspace. [`import`] makes a
+//! configuration from rclone's or the plugin's.
 
 mod backup;
 mod blocks;
@@ -28,6 +29,7 @@ mod check;
 mod custom;
 mod expand;
 mod gateway;
+pub mod import;
 mod overlap;
 mod provider;
 mod rclone;
@@ -132,8 +134,17 @@ pub fn load(invocation: &Invocation) -> Outcome<Config> {
 
 /// As [`load`], where what is not served is given: tests look at features ahead of their time.
 fn load_serving(invocation: &Invocation, not_served: &[Unserved]) -> Outcome<Config> {
+    let found = source::find(invocation, &invocation.state_dir()?)?;
+    load_found(invocation, found, not_served)
+}
+
+/// As [`load_serving`], where the file was found already.
+fn load_found(
+    invocation: &Invocation,
+    mut found: Found,
+    not_served: &[Unserved],
+) -> Outcome<Config> {
     let state_dir = invocation.state_dir()?;
-    let mut found = source::find(invocation, &state_dir)?;
     let mut warnings = std::mem::take(&mut found.warnings);
     let openclaw = openclaw(invocation, &state_dir, &found, &mut warnings)?;
     let (dotenv, skipped) = dotenv(&state_dir, &mut warnings);

@@ -64,6 +64,13 @@ impl When {
     }
 }
 
+/// Whether a value of a section asks for something that this version does not do.
+pub(super) fn asks(section: &str, name: &str, value: &Value) -> bool {
+    NOT_SERVED
+        .iter()
+        .any(|(of, key, when)| *of == section && *key == name && when.asks(value))
+}
+
 /// Records every value of a section (`sync` or `backup`) that asks for something which is not served.
 pub(super) fn check(
     findings: &Findings,

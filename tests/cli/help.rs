@@ -22,16 +22,18 @@ fn help_lists_the_commands() {
     Usage: ows [OPTIONS] <COMMAND>
 
     Commands:
-      demo         Show the main job with no account and no server, in a temporary place
-      sync         Run one sync
-      daemon       Run sync again and again, every `interval` seconds, until it is stopped
-      session      Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for it
-      status       Show the remote, what it enforces, the base, the last run and the trash
-      list         List remote files
-      trash        Show, bring back or empty what was displaced
-      completions  Print the completions for a shell
-      man          Print the manual page
-      help         Print this message or the help of the given subcommand(s)
+      demo           Show the main job with no account and no server, in a temporary place
+      sync           Run one sync
+      daemon         Run sync again and again, every `interval` seconds, until it is stopped
+      session        Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for
+                     it
+      status         Show the remote, what it enforces, the base, the last run and the trash
+      list           List remote files
+      trash          Show, bring back or empty what was displaced
+      import-rclone  Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
+      completions    Print the completions for a shell
+      man            Print the manual page
+      help           Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help

@@ -12,6 +12,7 @@ mod exit_codes;
 mod guards;
 mod help;
 mod hostile;
+mod import;
 mod progress;
 mod round;
 mod schemas;

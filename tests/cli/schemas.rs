@@ -127,6 +127,7 @@ fn wrong_usage_fits_the_schema_of_the_command_that_was_meant() {
         ("status", &["status", "x"]),
         ("trash", &["trash", "restore", "--bogus"]),
         ("demo", &["demo", "x"]),
+        ("import-rclone", &["import-rclone", "--bogus"]),
         ("usage", &["bogus"]),
         ("usage", &[]),
         ("usage", &["trash"]),
