@@ -8,6 +8,10 @@ use ows_providers::{Entry, Hash, SortKey, Version};
 /// content, in nanoseconds. FAT stores modification times in steps of two seconds; other file systems are finer.
 pub const COARSEST_TICK_NS: i64 = 2_000_000_000;
 
+/// How far a stored time may lie after the end of the upload that it belongs to, in nanoseconds. A store tells its clock
+/// in whole seconds (`Date`), some list times in milliseconds, and the machines of one store differ a little.
+pub const STORE_CLOCK_NS: i64 = 2_000_000_000;
+
 /// What tells one state of a local file from the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalFingerprint {
@@ -81,13 +85,17 @@ impl RemoteStamp {
     }
 
     /// Whether `self`, as recorded, and `seen`, as listed now, are one version. A recorded stamp without a stored time
-    /// (the answer to our upload) matches any stored time: equal versions mean equal content.
+    /// (the answer to our upload) matches what was stored until that upload had ended. What was stored later is new even
+    /// when it has the same content, and so the same ETag: somebody deleted the file and put it back.
     pub fn same_version(&self, seen: &Self) -> bool {
         self.size == seen.size
             && self.version == seen.version
             && match (self.modified_at_ns, seen.modified_at_ns) {
                 (Some(recorded), Some(seen)) => recorded == seen,
-                _ => true,
+                (None, Some(seen)) => self
+                    .stored_by_ns
+                    .is_none_or(|by| seen <= by.saturating_add(STORE_CLOCK_NS)),
+                (_, None) => true,
             }
     }
 
@@ -108,4 +116,51 @@ pub struct BaseRow {
     pub local: LocalFingerprint,
     /// The remote side.
     pub remote: RemoteStamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn stamp(modified_at_ns: Option<i64>, stored_by_ns: Option<i64>) -> RemoteStamp {
+        RemoteStamp {
+            size: 3,
+            version: Some(Version("etag".to_owned())),
+            modified_at_ns,
+            mtime_ns: None,
+            hash: None,
+            id: None,
+            own: true,
+            stored_by_ns,
+        }
+    }
+
+    #[test]
+    fn the_answer_to_our_upload_matches_what_was_stored_by_then_and_nothing_later() {
+        let told = 100 * SECOND;
+        for (stored, matches) in [
+            // An upload in parts may carry the time of its beginning.
+            (told - 3600 * SECOND, true),
+            (told, true),
+            // Listed in milliseconds, while `Date` told whole seconds.
+            (told + 999_000_000, true),
+            (told + STORE_CLOCK_NS, true),
+            (told + STORE_CLOCK_NS + 1, false),
+            (told + 3600 * SECOND, false),
+        ] {
+            let recorded = stamp(None, Some(told));
+            assert_eq!(
+                recorded.same_version(&stamp(Some(stored), None)),
+                matches,
+                "{stored}"
+            );
+        }
+        // Where no clock was told, and where no time is listed, the version alone decides.
+        assert!(stamp(None, None).same_version(&stamp(Some(told), None)));
+        assert!(stamp(None, Some(told)).same_version(&stamp(None, None)));
+        // Once the stored time is known it is compared exactly.
+        assert!(!stamp(Some(told), Some(told)).same_version(&stamp(Some(told + 1), None)));
+    }
 }

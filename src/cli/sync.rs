@@ -32,7 +32,7 @@ pub async fn run(
         timeout: arguments.timeout,
         rebuild_state: arguments.rebuild_state,
         keep_actions: output.is_verbose(),
-        state_faults: None,
+        ..SyncOptions::default()
     };
     let failure = carry_out(&settings, &options, output, progress, cancel, answer).await;
     failure.map_or(Ok(()), Err)

@@ -18,8 +18,6 @@ pub(super) enum When {
     True,
     /// It is a number above 0.
     Positive,
-    /// It is a number below this.
-    Below(f64),
     /// It is there at all.
     Set,
 }
@@ -28,7 +26,7 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 20] = [
+pub(super) const NOT_SERVED: [Unserved; 19] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
@@ -40,7 +38,6 @@ pub(super) const NOT_SERVED: [Unserved; 20] = [
     ("sync", "ingestPath", When::Other("inbox")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
-    ("sync", "maxChange", When::Below(100.0)),
     ("sync", "checkpoint", When::True),
     ("sync", "watch", When::True),
     ("sync", "auditDays", When::Positive),
@@ -58,7 +55,6 @@ impl When {
             Self::Other(text) => value.is_string() && value != text,
             Self::True => value == true,
             Self::Positive => value.as_f64().is_some_and(|number| number > 0.0),
-            Self::Below(limit) => value.as_f64().is_some_and(|number| number < limit),
             Self::Set => true,
         }
     }

@@ -2,7 +2,9 @@
 
 use ows_providers::EntryKind;
 
-use super::{Action, Direction, Op, Question, Reason, Record, Side, Skipped, Triple};
+use super::{
+    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple,
+};
 use crate::tree::BaseRow;
 
 /// What is to be done about one path.
@@ -18,6 +20,17 @@ pub enum Verdict {
     Act(Box<Action>),
     /// The path is left alone; when it is worth a word, with the word.
     Leave(Option<Skipped>),
+    /// Something would have been done but for the caution of the run.
+    Withheld(Withheld),
+}
+
+/// What caution kept from being done: the target keeps what it has.
+#[derive(Debug, Clone)]
+pub struct Withheld {
+    /// The word about it.
+    pub skipped: Skipped,
+    /// The base row goes, since nothing is known of the past.
+    pub forget: bool,
 }
 
 /// How one side stands to the base.
@@ -34,7 +47,46 @@ enum State {
 }
 
 /// Decides one path of a one-way run. Total: every triple has an outcome.
-pub fn decide(direction: Direction, triple: &Triple) -> Verdict {
+pub fn decide(direction: Direction, caution: Caution, triple: &Triple) -> Verdict {
+    match decide_freely(direction, triple) {
+        Verdict::Act(action) => restrain(caution, action),
+        other => other,
+    }
+}
+
+/// What caution leaves of an action.
+fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
+    let deletes = action.op.deletes_from().is_some();
+    let replaces = match action.op {
+        Op::Upload => action.remote.is_some(),
+        Op::Download => action.local.is_some(),
+        _ => false,
+    };
+    let withheld = |text: &str, forget| {
+        Verdict::Withheld(Withheld {
+            skipped: Skipped {
+                path: action.key.path.to_string(),
+                reason: format!("{}, but {text}, so it was left alone", action.reason.fact()),
+            },
+            forget,
+        })
+    };
+    match caution {
+        Caution::OnlyAdd if deletes || replaces => {
+            withheld("this run only adds what is missing", false)
+        }
+        Caution::RolledBack if deletes => {
+            withheld("this run deletes nothing", action.base.is_some())
+        }
+        Caution::RolledBack => {
+            action.keep_displaced |= replaces;
+            Verdict::Act(action)
+        }
+        Caution::None | Caution::OnlyAdd => Verdict::Act(action),
+    }
+}
+
+fn decide_freely(direction: Direction, triple: &Triple) -> Verdict {
     if let Some(reason) = &triple.answers.failed {
         return Verdict::Leave(Some(Skipped {
             path: triple.key.path.to_string(),
@@ -223,5 +275,9 @@ fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Act
         remote: triple.remote.clone(),
         base: triple.base.clone(),
         keep_displaced,
+        changed: Changed {
+            local: local_state(triple) == State::Changed,
+            remote: remote_state(triple) == State::Changed,
+        },
     })
 }

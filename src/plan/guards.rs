@@ -14,16 +14,19 @@ pub enum GuardName {
     RemoteRoot,
     /// Too many deletes.
     MaxDelete,
+    /// Too many files whose content was changed.
+    MaxChange,
     /// No base yet, and something would be displaced.
     FirstSync,
 }
 
 impl GuardName {
     /// All guards.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::LocalRoot,
         Self::RemoteRoot,
         Self::MaxDelete,
+        Self::MaxChange,
         Self::FirstSync,
     ];
 
@@ -33,6 +36,7 @@ impl GuardName {
             Self::LocalRoot => "local-root",
             Self::RemoteRoot => "remote-root",
             Self::MaxDelete => "max-delete",
+            Self::MaxChange => "max-change",
             Self::FirstSync => "first-sync",
         }
     }
@@ -71,10 +75,27 @@ pub struct Stop {
     pub hint: String,
 }
 
+impl Stop {
+    /// For a run with `--direction`: what it tells to type holds for such a run. Without the option the same words
+    /// would start a run in the other direction.
+    pub fn directed(mut self, direction: Option<Direction>) -> Self {
+        let option = match direction {
+            None => return self,
+            Some(Direction::Push) => "push",
+            Some(Direction::Pull) => "pull",
+        };
+        self.hint = self.hint.replace(
+            "`ows sync --",
+            &format!("`ows sync --direction {option} --"),
+        );
+        self
+    }
+}
+
 /// How many names a guard gives.
 pub const EXAMPLES: usize = 20;
 
-/// Deletes up to this number never stop a run, unless `maxDelete` is 0.
+/// Deletes, or changes, up to this number never stop a run, unless `maxDelete`, or `maxChange`, is 0.
 pub const FEW: u64 = 10;
 
 /// Guard `max-delete`: the plan would delete more than `percent` per cent of the larger of the base and what is listed
@@ -82,17 +103,8 @@ pub const FEW: u64 = 10;
 pub fn max_delete(plan: &Plan, percent: u8) -> Option<Stop> {
     [Side::Remote, Side::Local].into_iter().find_map(|side| {
         let count = plan.deletes_on(side).count() as u64;
-        let listed = match side {
-            Side::Local => plan.totals.local,
-            Side::Remote => plan.totals.remote,
-        };
-        let total = plan.totals.base.max(listed);
-        let stops = match percent {
-            0 => count > 0,
-            100.. => false,
-            _ => count > FEW && u128::from(count) * 100 > u128::from(total) * u128::from(percent),
-        };
-        stops.then(|| Stop {
+        let total = plan.totals.base.max(plan.totals.listed(side));
+        exceeds(count, total, percent).then(|| Stop {
             name: GuardName::MaxDelete,
             message: format!(
                 "{count} of {total} files would be deleted {}, more than maxDelete ({percent} %) allows",
@@ -105,6 +117,37 @@ pub fn max_delete(plan: &Plan, percent: u8) -> Option<Stop> {
                 .to_owned(),
         })
     })
+}
+
+/// Guard `max-change`: on one side the content of more than `percent` per cent of the files was changed, counted as
+/// [`max_delete`] counts. A bad script or an extortionist rewrites files, and what they wrote shall not be carried over
+/// before a person has seen it.
+pub fn max_change(plan: &Plan, percent: u8) -> Option<Stop> {
+    [Side::Local, Side::Remote].into_iter().find_map(|side| {
+        let count = plan.changes_on(side).count() as u64;
+        let total = plan.totals.base.max(plan.totals.listed(side));
+        exceeds(count, total, percent).then(|| Stop {
+            name: GuardName::MaxChange,
+            message: format!(
+                "{count} of {total} files were changed {}, more than maxChange ({percent} %) allows",
+                place(side)
+            ),
+            count,
+            examples: examples(plan.changes_on(side)),
+            hint: "if the changes are meant: `ows sync --force max-change`; to see what would be done: \
+                   `ows sync --dry-run -v`; nothing was changed"
+                .to_owned(),
+        })
+    })
+}
+
+/// Whether a guard that counts shall stop.
+fn exceeds(count: u64, total: u64, percent: u8) -> bool {
+    match percent {
+        0 => count > 0,
+        100.. => false,
+        _ => count > FEW && u128::from(count) * 100 > u128::from(total) * u128::from(percent),
+    }
 }
 
 /// Guard `remote-root`: the remote is missing or empty, and the base is not.

@@ -31,6 +31,20 @@
 //! | no   | new     | absent  | transfer |
 //! | no   | new     | new     | `=`: record; else transfer, the target's goes to the trash |
 //!
+//! # Caution
+//!
+//! A run that cannot rely on what the base says of the past does less. [`Caution`] changes these outcomes, and no other:
+//!
+//! | outcome of the table | [`Caution::OnlyAdd`] | [`Caution::RolledBack`] |
+//! |----------------------|----------------------|-------------------------|
+//! | transfer, target absent | the same | the same |
+//! | transfer, target there | left alone, reported | the same, and what is displaced is kept, our own versions too |
+//! | delete | left alone, reported | left alone, reported, and the row is forgotten |
+//! | a move | transfer; the old name is left alone as a delete is | the same |
+//! | forget, record, nothing | the same | the same |
+//!
+//! Something that needs the name of what was left alone is left alone too.
+//!
 //! A file and a folder of one name are two rows, `a` and `a/`: a change of type is a delete of one and a creation of the
 //! other, and [`Planner`] lets the delete go first. Folders follow the same table; two folders are always `=`.
 //! Where the remote has no folders of its own, rows of folders do not take part.
@@ -49,7 +63,7 @@ use serde::Serialize;
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 pub use decide::decide;
-pub use planner::{Planner, Rules};
+pub use planner::{Caution, Planner, Rules};
 pub use unknown::UnknownPaths;
 
 /// Which side is the truth in a one-way run.
@@ -236,6 +250,18 @@ impl Reason {
         }
     }
 
+    /// What was found, without what is done about it.
+    pub fn fact(self) -> &'static str {
+        use Side::{Local, Remote};
+        match self {
+            Self::Edited(Local) => "edited in the workspace, where the remote is the truth",
+            Self::Edited(Remote) => "edited in the remote, where the workspace is the truth",
+            Self::Differs(Local) => "the workspace holds other content",
+            Self::Differs(Remote) => "the remote holds other content",
+            other => other.text(),
+        }
+    }
+
     /// Whether a person should hear of it even in a short report: something was changed on the side that follows.
     pub fn is_surprise(self) -> bool {
         matches!(self, Self::Edited(_) | Self::Stray(_) | Self::Differs(_))
@@ -259,6 +285,27 @@ pub struct Action {
     pub base: Option<BaseRow>,
     /// What the step displaces goes to the trash first.
     pub keep_displaced: bool,
+    /// Which sides hold other content than the base records.
+    pub changed: Changed,
+}
+
+/// On which sides the content of a file is not that of the base.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The local one.
+    pub local: bool,
+    /// The remote one.
+    pub remote: bool,
+}
+
+impl Changed {
+    /// Whether it is changed on that side.
+    pub fn on(self, side: Side) -> bool {
+        match side {
+            Side::Local => self.local,
+            Side::Remote => self.remote,
+        }
+    }
 }
 
 impl Action {
@@ -302,6 +349,14 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Files listed on one side.
+    pub fn listed(&self, side: Side) -> u64 {
+        match side {
+            Side::Local => self.local,
+            Side::Remote => self.remote,
+        }
+    }
+
     /// Whether the remote holds so much less than was agreed on that its listing deserves a second look.
     pub fn has_shrunk(&self) -> bool {
         self.base > 20 && self.remote < self.base / 2
@@ -330,6 +385,8 @@ pub struct Plan {
     pub unchanged: u64,
     /// What was counted on the way.
     pub totals: Totals,
+    /// How careful the plan is, and whoever carries it out has to be.
+    pub caution: Caution,
 }
 
 impl Plan {
@@ -353,5 +410,12 @@ impl Plan {
         self.actions().filter(move |action| {
             action.op.deletes_from() == Some(side) && action.key.kind == EntryKind::File
         })
+    }
+
+    /// Files whose content was changed on `side` since the last run. Those that changed alike on both sides need nothing
+    /// and are not among them.
+    pub fn changes_on(&self, side: Side) -> impl Iterator<Item = &Action> {
+        self.actions()
+            .filter(move |action| action.changed.on(side) && action.key.kind == EntryKind::File)
     }
 }

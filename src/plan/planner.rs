@@ -4,17 +4,31 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
-use super::decide::{Verdict, decide};
+use super::decide::{Verdict, Withheld, decide};
 use super::{
     Action, Answers, Direction, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
     UnknownPaths,
 };
+
+/// How far a run relies on what the base says of the past; the module's second table has the outcomes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Caution {
+    /// The base is this folder's and up to date.
+    #[default]
+    None,
+    /// The folder that follows is perhaps not the one that the base speaks of: only what is absent there is created.
+    OnlyAdd,
+    /// The base, or the remote, is older than it was: nothing is deleted, and whatever is replaced is kept.
+    RolledBack,
+}
 
 /// What the planner must know beside the trees.
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// Which side is the truth.
     pub direction: Direction,
+    /// How far the base is relied on.
+    pub caution: Caution,
     /// The remote has folders of its own; without them, folders take no part.
     pub remote_folders: bool,
     /// The remote can copy or rename by itself, so that moves need no transfer.
@@ -39,20 +53,27 @@ pub struct Planner {
     kept: BTreeSet<RelPath>,
     local_hashes: HashMap<SortKey, [u8; 32]>,
     hashes_asked: bool,
+    /// What caution left where it is.
+    withheld: BTreeSet<SortKey>,
 }
 
 impl Planner {
     /// A planner that has seen nothing yet.
     pub fn new(rules: Rules) -> Self {
+        let plan = Plan {
+            caution: rules.caution,
+            ..Plan::default()
+        };
         Self {
             rules,
-            plan: Plan::default(),
+            plan,
             open: Vec::new(),
             actions: Vec::new(),
             doomed: BTreeSet::new(),
             kept: BTreeSet::new(),
             local_hashes: HashMap::new(),
             hashes_asked: false,
+            withheld: BTreeSet::new(),
         }
     }
 
@@ -120,7 +141,7 @@ impl Planner {
     }
 
     fn consider(&mut self, triple: Triple) {
-        match decide(self.rules.direction, &triple) {
+        match self.decide(&triple) {
             Verdict::Unchanged => self.count_unchanged(&triple),
             Verdict::Record(record) => {
                 if matches!(record, Record::Agree(_)) {
@@ -131,7 +152,21 @@ impl Planner {
             Verdict::Ask(_) => self.open.push(triple),
             Verdict::Act(action) => self.accept(*action),
             Verdict::Leave(skipped) => self.plan.skipped.extend(skipped),
+            Verdict::Withheld(Withheld { skipped, forget }) => {
+                self.plan.skipped.push(skipped);
+                if forget {
+                    self.plan.records.push(Record::Forget(triple.key.clone()));
+                }
+                // Where folders take no part, those above it stay all the same.
+                let above = std::iter::successors(triple.key.path.parent(), RelPath::parent);
+                self.withheld.extend(above.map(SortKey::dir));
+                self.withheld.insert(triple.key);
+            }
         }
+    }
+
+    fn decide(&self, triple: &Triple) -> Verdict {
+        decide(self.rules.direction, self.rules.caution, triple)
     }
 
     fn count_unchanged(&mut self, triple: &Triple) {
@@ -159,7 +194,7 @@ impl Planner {
         let open = std::mem::take(&mut self.open);
         let mut questions = Vec::with_capacity(open.len());
         for triple in open {
-            match decide(self.rules.direction, &triple) {
+            match self.decide(&triple) {
                 Verdict::Ask(question) => questions.push((triple, question)),
                 _ => self.consider(triple),
             }
@@ -195,7 +230,8 @@ impl Planner {
     /// New local files that may be a file of the base under a new name: same size and modification time as one that is
     /// about to be deleted remotely. The hash decides.
     fn questions_about_moves(&self) -> Vec<(Triple, Question)> {
-        if !self.rules.remote_moves || self.rules.direction != Direction::Push {
+        let moves = self.rules.remote_moves && self.rules.caution == Caution::None;
+        if !moves || self.rules.direction != Direction::Push {
             return Vec::new();
         }
         let gone: BTreeSet<(u64, i64)> = self
@@ -231,6 +267,7 @@ impl Planner {
                 && kept.contains(&action.key.path)
         };
         self.actions.retain(|action| !stays(action));
+        self.withhold_what_has_no_room();
         let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);
         let actions = self.recognise_moves(&blocked);
         let mut plan = self.plan;
@@ -253,6 +290,41 @@ impl Planner {
         plan.clears.sort_by(|a, b| b.key.cmp(&a.key));
         plan.deletes.sort_by(|a, b| b.key.cmp(&a.key));
         plan
+    }
+
+    /// What was left alone keeps its name: a file there is no folder, and a folder there is no file.
+    fn withhold_what_has_no_room(&mut self) {
+        if self.withheld.is_empty() {
+            return;
+        }
+        let withheld = std::mem::take(&mut self.withheld);
+        let has_folders = |side| side == Side::Local || self.rules.remote_folders;
+        let no_room = |action: &Action| {
+            if !has_folders(action.op.writes_to()) {
+                return false;
+            }
+            let path = &action.key.path;
+            let other = match action.key.kind {
+                EntryKind::File => SortKey::dir(path.clone()),
+                EntryKind::Dir => SortKey::file(path.clone()),
+            };
+            withheld.contains(&other)
+                || std::iter::successors(path.parent(), RelPath::parent)
+                    .any(|folder| withheld.contains(&SortKey::file(folder)))
+        };
+        let (left, actions): (Vec<_>, Vec<_>) = std::mem::take(&mut self.actions)
+            .into_iter()
+            .partition(no_room);
+        self.actions = actions;
+        self.plan
+            .skipped
+            .extend(left.into_iter().map(|action| {
+                Skipped {
+                    path: action.key.path.to_string(),
+                    reason: "something that was left alone has its name, so it was left alone too"
+                        .to_owned(),
+                }
+            }));
     }
 
     /// Pairs each file that went away with a new one of the same content. A file whose name is needed for something else

@@ -90,6 +90,7 @@ fn base_row(key: &SortKey, local: File, remote: File) -> BaseRow {
 fn rules(direction: Direction, world: &World) -> Rules {
     Rules {
         direction,
+        caution: Caution::None,
         remote_folders: world.remote_folders,
         remote_moves: true,
         names: NameRules {
@@ -155,7 +156,11 @@ fn content(tree: &Tree, path: &RelPath) -> u8 {
 }
 
 fn plan_with(world: &World, direction: Direction, adjust: impl Fn(&mut Triple)) -> Plan {
-    let mut planner = Planner::new(rules(direction, world));
+    plan_by(rules(direction, world), world, adjust)
+}
+
+fn plan_by(rules: Rules, world: &World, adjust: impl Fn(&mut Triple)) -> Plan {
+    let mut planner = Planner::new(rules);
     for (_, mut triple) in triples(world) {
         adjust(&mut triple);
         planner.push(triple);
@@ -185,6 +190,14 @@ fn plan_with(world: &World, direction: Direction, adjust: impl Fn(&mut Triple)) 
 
 fn plan(world: &World, direction: Direction) -> Plan {
     plan_with(world, direction, |_| {})
+}
+
+fn careful(world: &World, direction: Direction, caution: Caution) -> Plan {
+    let rules = Rules {
+        caution,
+        ..rules(direction, world)
+    };
+    plan_by(rules, world, |_| {})
 }
 
 impl World {
@@ -233,7 +246,11 @@ impl World {
     }
 
     fn run(&mut self, direction: Direction) -> Plan {
-        let plan = plan(self, direction);
+        self.run_carefully(direction, Caution::None)
+    }
+
+    fn run_carefully(&mut self, direction: Direction, caution: Caution) -> Plan {
+        let plan = careful(self, direction, caution);
         for record in &plan.records {
             match record {
                 Record::Forget(key) => {
@@ -548,6 +565,170 @@ fn every_cell_of_the_table_has_its_outcome() {
     }
 }
 
+/// One cell under caution: the operation or the record, `+keep` when what is displaced is kept, `left` when it is
+/// reported.
+fn careful_outcome(world: &World, direction: Direction, caution: Caution) -> String {
+    let plan = careful(world, direction, caution);
+    let mut words: Vec<String> = Vec::new();
+    for action in plan.actions() {
+        let keep = if action.keep_displaced { " +keep" } else { "" };
+        words.push(format!("{}{keep}", action.op.name()));
+    }
+    words.extend(plan.skipped.iter().map(|_| "left".to_owned()));
+    words.extend(plan.records.iter().map(|record| match record {
+        Record::Agree(_) => "record".to_owned(),
+        Record::Forget(_) => "forget".to_owned(),
+    }));
+    words.join(", ")
+}
+
+#[test]
+fn every_cell_of_the_table_has_its_outcome_under_every_caution() {
+    let absent = None;
+    let file = |content, state| Some(File { content, state });
+    let (same, touched, changed, bigger) = (file(1, 0), file(1, 1), file(2, 1), file(3, 1));
+    // Base, source, target, then the outcome without caution, when only adding, and after a rollback. `>` is a transfer,
+    // `x` a delete.
+    let cells = [
+        (true, absent, absent, "forget", "forget", "forget"),
+        (true, absent, same, "x +keep", "left", "left, forget"),
+        (true, absent, touched, "x +keep", "left", "left, forget"),
+        (true, absent, changed, "x +keep", "left", "left, forget"),
+        (true, absent, bigger, "x +keep", "left", "left, forget"),
+        (true, same, absent, ">", ">", ">"),
+        (true, same, same, "", "", ""),
+        (true, same, touched, "record", "record", "record"),
+        (true, same, changed, "> +keep", "left", "> +keep"),
+        (true, same, bigger, "> +keep", "left", "> +keep"),
+        (true, touched, absent, ">", ">", ">"),
+        (true, touched, same, "record", "record", "record"),
+        (true, touched, touched, "record", "record", "record"),
+        (true, touched, changed, "> +keep", "left", "> +keep"),
+        (true, touched, bigger, "> +keep", "left", "> +keep"),
+        (true, changed, absent, ">", ">", ">"),
+        (true, changed, same, ">", "left", "> +keep"),
+        (true, changed, touched, ">?", "left", "> +keep"),
+        (true, changed, changed, "record", "record", "record"),
+        (true, changed, bigger, "> +keep", "left", "> +keep"),
+        (true, bigger, absent, ">", ">", ">"),
+        (true, bigger, same, ">", "left", "> +keep"),
+        (true, bigger, touched, ">?", "left", "> +keep"),
+        (true, bigger, changed, "> +keep", "left", "> +keep"),
+        (true, bigger, bigger, "record", "record", "record"),
+        (false, absent, absent, "", "", ""),
+        (false, absent, same, "x +keep", "left", "left"),
+        (false, same, absent, ">", ">", ">"),
+        (false, same, same, "record", "record", "record"),
+        (false, same, changed, "> +keep", "left", "> +keep"),
+        (false, same, bigger, "> +keep", "left", "> +keep"),
+    ];
+    for (base, source, target, freely, adding, rolled_back) in cells {
+        for direction in [Direction::Push, Direction::Pull] {
+            let (local, remote, transfer, delete) = match direction {
+                Direction::Push => (source, target, "upload", "delete_remote"),
+                Direction::Pull => (target, source, "download", "delete_local"),
+            };
+            // A remote file whose version is another one is not known to be our own content, even where a local one with
+            // other times is.
+            let stray = if direction == Direction::Push {
+                " +keep"
+            } else {
+                ""
+            };
+            let world = one(base.then_some(1), local, remote);
+            for (caution, expected) in [
+                (Caution::None, freely),
+                (Caution::OnlyAdd, adding),
+                (Caution::RolledBack, rolled_back),
+            ] {
+                let expected = expected
+                    .replace('>', transfer)
+                    .replace('x', delete)
+                    .replace('?', stray);
+                assert_eq!(
+                    careful_outcome(&world, direction, caution),
+                    expected,
+                    "{direction:?} {caution:?} base {base}, source {source:?}, target {target:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_careful_run_does_not_move_and_gives_what_was_left_no_second_use_of_its_name() {
+    for caution in [Caution::OnlyAdd, Caution::RolledBack] {
+        // `a` was renamed to `b/c`: the new name is filled, the old one stays.
+        let mut world = one(
+            Some(1),
+            None,
+            Some(File {
+                content: 1,
+                state: 0,
+            }),
+        );
+        world.local.insert("b".into(), Node::Dir);
+        world.local.insert(
+            "b/c".into(),
+            Node::File(File {
+                content: 1,
+                state: 0,
+            }),
+        );
+        let plan = world.run_carefully(Direction::Push, caution);
+        assert!(plan.moves.is_empty() && plan.deletes.is_empty());
+        assert_eq!(World::files(&world.remote), [("a", 1), ("b/c", 1)].into());
+        // The file `a` became a folder with a file in it: there is no room for it while the file stays.
+        for remote_folders in [false, true] {
+            let mut world = one(
+                Some(1),
+                None,
+                Some(File {
+                    content: 1,
+                    state: 0,
+                }),
+            );
+            world.remote_folders = remote_folders;
+            world.local.insert("a".into(), Node::Dir);
+            world.local.insert(
+                "a/x".into(),
+                Node::File(File {
+                    content: 2,
+                    state: 0,
+                }),
+            );
+            let plan = world.run_carefully(Direction::Push, caution);
+            let left = if remote_folders { 3 } else { 1 };
+            assert_eq!(plan.skipped.len(), left, "{:?}", plan.skipped);
+            assert!(World::files(&world.remote).contains_key("a"));
+        }
+        // The folder `a` became a file.
+        for remote_folders in [false, true] {
+            let mut world = one(
+                None,
+                None,
+                Some(File {
+                    content: 1,
+                    state: 0,
+                }),
+            );
+            world.remote_folders = remote_folders;
+            world.local.insert("a".into(), Node::Dir);
+            world.local.insert(
+                "a/x".into(),
+                Node::File(File {
+                    content: 2,
+                    state: 0,
+                }),
+            );
+            let before = world.local.clone();
+            let plan = world.run_carefully(Direction::Pull, caution);
+            let left = if remote_folders { 3 } else { 2 };
+            assert_eq!((plan.skipped.len(), &world.local), (left, &before));
+        }
+    }
+}
+
 #[test]
 fn an_unknown_side_is_left_alone_whatever_the_other_holds() {
     let files = [
@@ -810,6 +991,33 @@ proptest! {
         }
         let second = plan(&world, direction);
         prop_assert!(second.is_quiet(), "{:?}", second);
+    }
+
+    #[test]
+    fn a_careful_run_deletes_nothing_and_loses_nothing(start in world(), pull in any::<bool>(), only_add in any::<bool>()) {
+        let clash = start.remote.iter().any(|(name, node)| {
+            let below = format!("{name}/");
+            *node != Node::Dir && start.remote.keys().any(|other| other.starts_with(&below))
+        });
+        let direction = if pull && !clash { Direction::Pull } else { Direction::Push };
+        let caution = if only_add { Caution::OnlyAdd } else { Caution::RolledBack };
+        let mut world = start.clone();
+        let plan = world.run_carefully(direction, caution);
+        prop_assert!(plan.actions().all(|action| action.op.deletes_from().is_none()));
+        for side in [Side::Local, Side::Remote] {
+            let mut before = start.clone();
+            for (name, node) in before.tree(side).clone() {
+                let now = world.tree(side).get(&name).copied();
+                // A local folder with nothing in it gives way where the remote knows of none.
+                prop_assert!(now.is_some() || node == Node::Dir, "{} went away", name);
+                if only_add {
+                    prop_assert!(now == Some(node) || node == Node::Dir, "{} was replaced", name);
+                }
+            }
+        }
+        for content in start.contents() {
+            prop_assert!(world.contents().contains(&content), "content {} is lost", content);
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ impl Run<'_> {
         let capabilities = provider.capabilities();
         let rules = Rules {
             direction,
+            caution: self.options.caution,
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,
@@ -113,10 +114,15 @@ impl Run<'_> {
             }
             return Ok(None);
         }
-        if forced(GuardName::MaxDelete) || !opened.has_base {
+        if !opened.has_base {
             return Ok(None);
         }
-        Ok(guards::max_delete(plan, self.settings.max_delete))
+        // What would be lost comes before what was changed.
+        let (deletes, changes) = (self.settings.max_delete, self.settings.max_change);
+        let stop = guards::max_delete(plan, deletes)
+            .filter(|stop| !forced(stop.name))
+            .or_else(|| guards::max_change(plan, changes).filter(|stop| !forced(stop.name)));
+        Ok(stop.map(|stop| stop.directed(self.options.direction)))
     }
 
     /// Whether another replica has been here: the remote has a `.ows/` with something in it.

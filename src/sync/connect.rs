@@ -76,6 +76,7 @@ fn settings(
         protected: sync.protected.clone(),
         copy_symlinks: sync.copy_symlinks,
         max_delete: sync.max_delete,
+        max_change: sync.max_change,
         first_sync: match sync.first_sync {
             config::FirstSync::Local => FirstSync::Local,
             config::FirstSync::Remote => FirstSync::Remote,

@@ -9,8 +9,8 @@ use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
 use crate::error::Failure;
-use crate::plan::Direction;
 use crate::plan::guards::GuardName;
+use crate::plan::{Caution, Direction};
 use crate::report::Report;
 use crate::state::StateFaults;
 
@@ -76,6 +76,8 @@ pub struct PairSettings {
     pub copy_symlinks: bool,
     /// Per cent; see [`crate::plan::guards::max_delete`].
     pub max_delete: u8,
+    /// Per cent; see [`crate::plan::guards::max_change`].
+    pub max_change: u8,
     /// See [`FirstSync`].
     pub first_sync: FirstSync,
     /// Keep displaced remote content.
@@ -109,6 +111,8 @@ pub struct SyncOptions {
     pub rebuild_state: bool,
     /// Keep every action in the report, not only of a dry run.
     pub keep_actions: bool,
+    /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
+    pub caution: Caution,
     /// For tests: calls to the database that fail.
     pub state_faults: Option<StateFaults>,
 }

@@ -10,7 +10,7 @@ use super::{drain, housekeeping, roots};
 use crate::apply::{Applier, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
-use crate::plan::{Direction, Side};
+use crate::plan::{Caution, Direction, Side};
 use crate::report::{Phase, Report};
 
 /// For how long is believed what a probe has found.
@@ -51,7 +51,8 @@ impl Run<'_> {
         };
         let known_before = observed.plan.skipped.len() as u64;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
-        let applier = Arc::new(self.applier(opened, enforcement, writer.handle(), marker));
+        let caution = observed.plan.caution;
+        let applier = Arc::new(self.applier(opened, enforcement, writer.handle(), marker, caution));
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -97,8 +98,11 @@ impl Run<'_> {
         enforcement: Enforcement,
         base: crate::state::BaseHandle,
         marker: Option<ReplicaId>,
+        caution: Caution,
     ) -> Applier {
         let settings = self.settings;
+        // Where the past is in doubt everything is kept, also by those who otherwise keep nothing.
+        let keep_all = caution == Caution::RolledBack;
         let capabilities = settings.provider.capabilities();
         let root = Arc::clone(&opened.local);
         Applier {
@@ -110,10 +114,10 @@ impl Run<'_> {
             replica: opened.scope.replica.clone(),
             base,
             enforcement,
-            keep_remote: settings.trash_remote
+            keep_remote: (settings.trash_remote || keep_all)
                 && !capabilities.bin
                 && enforcement.versioning != Some(true),
-            keep_local: settings.trash_local,
+            keep_local: settings.trash_local || keep_all,
             transfers: self.transfers(),
             keep_actions: self.options.keep_actions,
             reporter: Arc::clone(&self.reporter),

@@ -444,7 +444,7 @@ fn an_unknown_guard() {
     assert_snapshot!(World::bare().ows(&["sync", "--force", "everything"]).shown(), @r#"
     exit code: 2
     --- stderr
-    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, first-sync
+    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync
 
     For more information, try '--help'.
     "#);

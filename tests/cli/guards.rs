@@ -78,6 +78,38 @@ fn a_missing_workspace_with_files_in_the_remote() {
 }
 
 #[test]
+fn max_change() {
+    let world = World::with_folder("maxChange: 50,");
+    for number in 0..12 {
+        world.write(&format!("workspace/{number:02}.md"), format!("{number}"));
+    }
+    world.ok(&["sync"]);
+    for number in 0..11 {
+        world.write(&format!("workspace/{number:02}.md"), "encrypted");
+    }
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `max-change`: 11 of 12 files were changed in the workspace, more than maxChange (50 %) allows
+      00.md
+      01.md
+      02.md
+      03.md
+      04.md
+      05.md
+      06.md
+      07.md
+      08.md
+      09.md
+      10.md
+    hint: if the changes are meant: `ows sync --force max-change`; to see what would be done: `ows sync --dry-run -v`; nothing was changed
+    "#);
+    assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
+    world.ok(&["sync", "--force", "max-change"]);
+    assert_eq!(world.read("cloud/00.md").as_deref(), Some("encrypted"));
+}
+
+#[test]
 fn max_delete() {
     let world = synced(30);
     for number in 0..25 {

@@ -5,8 +5,12 @@ mod person;
 mod support;
 
 mod calls;
+mod caution;
 mod guards;
 mod mailbox;
+mod max_change;
 mod random;
 mod rows;
+
+mod stamps;
 mod sweep;

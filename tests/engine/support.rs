@@ -52,6 +52,7 @@ impl Pair {
             protected: Vec::new(),
             copy_symlinks: false,
             max_delete: 50,
+            max_change: 100,
             first_sync: FirstSync::Ask,
             trash_remote: true,
             trash_local: true,
