@@ -20,3 +20,4 @@ mod secrets;
 mod session;
 mod signals;
 mod support;
+mod switching;
