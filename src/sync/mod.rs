@@ -4,9 +4,11 @@
 //! what must hold between them.
 
 mod assess;
+mod audit;
 pub mod connect;
 mod drain;
 mod housekeeping;
+mod lease;
 mod lock;
 mod observe;
 mod roots;
@@ -28,6 +30,7 @@ use crate::ids::{PairId, RunId};
 use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
 
+pub use lease::{HostClock, Reading};
 pub use lock::PairLock;
 pub use settings::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions};
 

@@ -4,9 +4,11 @@
 mod person;
 mod support;
 
+mod audit;
 mod calls;
 mod caution;
 mod guards;
+mod lease;
 mod mailbox;
 mod max_change;
 mod random;

@@ -7,7 +7,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
         "{ sync: { provider: 'dropbox', mode: 'mirror', firstSync: 'merge', conflictResolve: 'local', ingest: true,
              ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
-             watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
+             watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
@@ -22,7 +22,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         "sync.notify",
         "sync.checkpoint",
         "sync.watch",
-        "sync.auditDays",
         "sync.heartbeatUrl",
         "backup.enabled",
         "backup.provider: \"gdrive\"",
@@ -33,7 +32,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 14, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 13, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
