@@ -44,14 +44,6 @@ pub(super) const NOT_SERVED: [Unserved; 15] = [
     ("backup", "provider", When::Is("onedrive")),
 ];
 
-/// Keys that start runs by themselves. They are accepted with a warning rather than refused: people share one file with
-/// the plugin, and `ows sync` does its work without them.
-const NOT_YET_BY_ITSELF: [(&str, When); 3] = [
-    ("interval", When::Positive),
-    ("onSessionStart", When::True),
-    ("onSessionEnd", When::True),
-];
-
 impl When {
     fn asks(self, value: &Value) -> bool {
         match self {
@@ -62,6 +54,13 @@ impl When {
             Self::Set => true,
         }
     }
+}
+
+/// Whether a value of a section asks for something that this version does not do.
+pub(super) fn asks(section: &str, name: &str, value: &Value) -> bool {
+    NOT_SERVED
+        .iter()
+        .any(|(of, key, when)| *of == section && *key == name && when.asks(value))
 }
 
 /// Records every value of a section (`sync` or `backup`) that asks for something which is not served.
@@ -85,16 +84,6 @@ pub(super) fn check(
                 &key.key(name),
                 format!("{what} is not available in this version"),
             );
-        }
-    }
-    if section == "sync" {
-        for (name, when) in NOT_YET_BY_ITSELF {
-            if map.get(name).is_some_and(|value| when.asks(value)) {
-                findings.warning(format!(
-                    "`{}` is set, but nothing runs by itself in this version: start `ows sync` yourself",
-                    key.key(name)
-                ));
-            }
         }
     }
 }

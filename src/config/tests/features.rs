@@ -50,15 +50,10 @@ fn inactive_values_written_out_are_fine() {
 }
 
 #[test]
-fn what_would_run_by_itself_is_a_warning() {
-    let config =
-        World::with("{ sync: { interval: 60, onSessionStart: true, onSessionEnd: true } }")
-            .config();
-    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
-    assert!(
-        config
-            .warnings
-            .iter()
-            .all(|warning| warning.contains("nothing runs by itself in this version"))
-    );
+fn what_runs_by_itself_is_served() {
+    let config = World::with(
+        "{ sync: { provider: 'off', interval: 60, onSessionStart: true, onSessionEnd: true } }",
+    )
+    .config();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
