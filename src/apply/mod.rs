@@ -7,7 +7,9 @@
 //!
 //! Why an action exists is the planner's affair.
 
+mod compare;
 mod conditions;
+mod conflict;
 mod fetch;
 mod outcome;
 mod parts;
@@ -31,6 +33,7 @@ use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
+pub use compare::sides_equal;
 pub use fetch::{Fetched, Landing, fetch};
 pub use outcome::{Problem, Tally, chain, partial};
 
@@ -131,6 +134,7 @@ impl Applier {
         self.side_by_side(plan.moves).await?;
         self.side_by_side(plan.transfers).await?;
         self.try_deferred().await?;
+        self.side_by_side(plan.conflicts).await?;
         self.in_batches(plan.deletes).await
     }
 
@@ -303,6 +307,7 @@ impl Applier {
                 self.delete_remote(action).await?;
                 self.base.forget(action.key.clone()).await?;
             }
+            Op::Conflict { keeps } => self.conflict(action, *keeps).await?,
             Op::CreateDirLocal => {
                 self.create_dir_local(path).await?;
                 self.base.agreed(folder_row(&action.key, action)).await?;
@@ -327,11 +332,9 @@ impl Applier {
         if action.key.kind == EntryKind::File {
             tally.counts.add(&line.op);
         }
-        match action.op {
-            Op::Upload => tally.bytes.up += line.bytes,
-            Op::Download => tally.bytes.down += line.bytes,
-            _ => {}
-        }
+        let (up, down) = action.bytes_each_way();
+        tally.bytes.up += up;
+        tally.bytes.down += down;
         if action.reason.is_surprise() {
             tally
                 .warnings

@@ -3,7 +3,7 @@
 use ows_providers::EntryKind;
 
 use super::{
-    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple,
+    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple, merge,
 };
 use crate::tree::BaseRow;
 
@@ -35,7 +35,7 @@ pub struct Withheld {
 
 /// How one side stands to the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Absent,
     Same,
     /// Same content, but what was recorded about it is out of date.
@@ -105,6 +105,7 @@ fn decide_freely(direction: Direction, triple: &Triple) -> Verdict {
     let (source, target) = match direction {
         Direction::Push => (local, remote),
         Direction::Pull => (remote, local),
+        Direction::Merge => return merge::decide(triple, local, remote),
     };
     match (source, target) {
         (State::Absent, State::Absent) if triple.base.is_none() => Verdict::Unchanged,
@@ -185,7 +186,7 @@ fn remote_state(triple: &Triple) -> State {
 }
 
 /// Both sides hold the same content: the base shall say so.
-fn agree(triple: &Triple) -> Verdict {
+pub(super) fn agree(triple: &Triple) -> Verdict {
     let (Some(local), Some(remote)) = (&triple.local, &triple.remote) else {
         return Verdict::Unchanged;
     };
@@ -217,13 +218,26 @@ fn agree(triple: &Triple) -> Verdict {
     Verdict::Record(Record::Agree(Box::new(row)))
 }
 
-fn transfer(direction: Direction, triple: &Triple, source: State, target: State) -> Verdict {
-    let dir = triple.key.kind == EntryKind::Dir;
-    let (source_side, target_side, op) = match (direction, dir) {
-        (Direction::Push, false) => (Side::Local, Side::Remote, Op::Upload),
-        (Direction::Push, true) => (Side::Local, Side::Remote, Op::CreateDirRemote),
-        (Direction::Pull, false) => (Side::Remote, Side::Local, Op::Download),
-        (Direction::Pull, true) => (Side::Remote, Side::Local, Op::CreateDirLocal),
+/// Source and target, where one side is the truth.
+fn ends(direction: Direction) -> (Side, Side) {
+    match direction {
+        Direction::Push => (Side::Local, Side::Remote),
+        Direction::Pull | Direction::Merge => (Side::Remote, Side::Local),
+    }
+}
+
+pub(super) fn transfer(
+    direction: Direction,
+    triple: &Triple,
+    source: State,
+    target: State,
+) -> Verdict {
+    let (source_side, target_side) = ends(direction);
+    let op = match (target_side, triple.key.kind) {
+        (Side::Remote, EntryKind::File) => Op::Upload,
+        (Side::Remote, EntryKind::Dir) => Op::CreateDirRemote,
+        (Side::Local, EntryKind::File) => Op::Download,
+        (Side::Local, EntryKind::Dir) => Op::CreateDirLocal,
     };
     let reason = match (source, target) {
         (State::New, State::Absent) => Reason::New(source_side),
@@ -241,9 +255,10 @@ fn transfer(direction: Direction, triple: &Triple, source: State, target: State)
 }
 
 fn delete(direction: Direction, triple: &Triple, target: State) -> Verdict {
-    let (source_side, target_side, op) = match direction {
-        Direction::Push => (Side::Local, Side::Remote, Op::DeleteRemote),
-        Direction::Pull => (Side::Remote, Side::Local, Op::DeleteLocal),
+    let (source_side, target_side) = ends(direction);
+    let op = match target_side {
+        Side::Remote => Op::DeleteRemote,
+        Side::Local => Op::DeleteLocal,
     };
     let reason = match target {
         State::New => Reason::Stray(target_side),
@@ -266,7 +281,7 @@ fn displaces_something_else(triple: &Triple, target_side: Side, target: State) -
     }
 }
 
-fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
+pub(super) fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
     Box::new(Action {
         key: triple.key.clone(),
         op,

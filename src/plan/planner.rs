@@ -6,8 +6,8 @@ use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
 use super::decide::{Verdict, Withheld, decide};
 use super::{
-    Action, Answers, Direction, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
-    UnknownPaths,
+    Action, Answers, Direction, Keeps, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
+    UnknownPaths, merge,
 };
 
 /// How far a run relies on what the base says of the past; the module's second table has the outcomes.
@@ -151,7 +151,10 @@ impl Planner {
             }
             Verdict::Ask(_) => self.open.push(triple),
             Verdict::Act(action) => self.accept(*action),
-            Verdict::Leave(skipped) => self.plan.skipped.extend(skipped),
+            Verdict::Leave(skipped) => {
+                self.plan.undecided += u64::from(triple.answers.failed.is_some());
+                self.plan.skipped.extend(skipped);
+            }
             Verdict::Withheld(Withheld { skipped, forget }) => {
                 self.plan.skipped.push(skipped);
                 if forget {
@@ -268,12 +271,20 @@ impl Planner {
         };
         self.actions.retain(|action| !stays(action));
         self.withhold_what_has_no_room();
+        if self.rules.direction == Direction::Merge {
+            merge::let_folders_keep_their_names(&mut self.actions);
+        }
         let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);
         let actions = self.recognise_moves(&blocked);
         let mut plan = self.plan;
         for action in actions {
             match &action.op {
                 Op::Upload | Op::Download => plan.transfers.push(action),
+                // The file makes room for the folder.
+                Op::Conflict {
+                    keeps: Keeps::Folder,
+                } => plan.clears.push(action),
+                Op::Conflict { .. } => plan.conflicts.push(action),
                 Op::CreateDirLocal | Op::CreateDirRemote => plan.create_dirs.push(action),
                 Op::MoveRemote { .. } => plan.moves.push(action),
                 Op::DeleteLocal | Op::DeleteRemote => {
@@ -401,7 +412,7 @@ fn names_in_the_way(actions: &[Action], remote_folders: bool) -> BTreeSet<SortKe
         let side = match action.op {
             Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Remote,
             Op::Download | Op::CreateDirLocal => Side::Local,
-            Op::DeleteLocal | Op::DeleteRemote => continue,
+            Op::DeleteLocal | Op::DeleteRemote | Op::Conflict { .. } => continue,
         };
         if side == Side::Remote && !remote_folders {
             continue;

@@ -139,12 +139,9 @@ impl Run<'_> {
     }
 
     async fn passes(&self, opened: &Opened, report: &mut Report) -> Outcome<()> {
-        let fill_first = self.options.direction.is_none()
-            && self.settings.first_sync == FirstSync::Remote
-            && (!opened.has_base || roots::needs_filling(opened).await?);
         let mut filled = Ok(());
-        if fill_first {
-            filled = self.pass(opened, Direction::Pull, false, report).await;
+        if let Some(direction) = self.fills_first(opened).await? {
+            filled = self.pass(opened, direction, false, report).await;
             let is_partial =
                 matches!(&filled, Err(failure) if failure.kind == FailureKind::Partial);
             let goes_on = filled.is_ok() || is_partial && !roots::needs_filling(opened).await?;
@@ -156,6 +153,23 @@ impl Run<'_> {
         self.pass(opened, self.direction(), with_mail, report)
             .await
             .and(filled)
+    }
+
+    /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
+    async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
+        if self.options.direction.is_some() {
+            return Ok(None);
+        }
+        let fills = match self.settings.first_sync {
+            FirstSync::Remote => !opened.has_base || roots::needs_filling(opened).await?,
+            FirstSync::Merge => roots::needs_merge(opened).await?,
+            FirstSync::Ask | FirstSync::Local => false,
+        };
+        let direction = match self.settings.first_sync {
+            FirstSync::Merge => Direction::Merge,
+            _ => Direction::Pull,
+        };
+        Ok(fills.then_some(direction))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.

@@ -9,6 +9,7 @@ mod caution;
 mod guards;
 mod mailbox;
 mod max_change;
+mod merge;
 mod random;
 mod rows;
 
