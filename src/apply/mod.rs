@@ -7,6 +7,7 @@
 //!
 //! Why an action exists is the planner's affair.
 
+mod buffers;
 mod compare;
 mod conditions;
 mod conflict;
@@ -88,6 +89,8 @@ pub struct Applier {
 /// What the tasks share beside the handles.
 pub struct Shared {
     budget: Arc<Semaphore>,
+    buffers: Arc<buffers::Buffers>,
+    hashing: Semaphore,
     tally: Mutex<Tally>,
     uploads_stopped: AtomicBool,
     fatal: Mutex<Option<Failure>>,
@@ -98,6 +101,10 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             budget: Arc::new(Semaphore::new(BUDGET_KIB as usize)),
+            buffers: Arc::default(),
+            hashing: Semaphore::new(
+                std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            ),
             tally: Mutex::new(Tally::default()),
             uploads_stopped: AtomicBool::new(false),
             fatal: Mutex::new(None),

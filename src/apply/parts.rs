@@ -15,6 +15,7 @@ use ows_providers::{Entry, ErrorKind, Part, RelPath, Upload, UploadOptions};
 use tokio::task::JoinSet;
 
 use super::Applier;
+use super::buffers::Buffer;
 use super::outcome::Problem;
 use super::source::{self, Reading};
 use super::upload::blocking;
@@ -42,7 +43,16 @@ impl Applier {
         let path = action.key.path.clone();
         let local = Arc::clone(&self.local);
         let hash_path = path.clone();
-        let hashed = blocking(move || source::hash(&local, &hash_path, reading)).await??;
+        let hashed = {
+            // Hashing takes a core for itself. More at once would only keep the first file from being sent.
+            let _core = self
+                .shared
+                .hashing
+                .acquire()
+                .await
+                .map_err(|_| Problem::Stopped)?;
+            blocking(move || source::hash(&local, &hash_path, reading)).await??
+        };
         let running = self.begin_or_resume(&path, &hashed).await?;
         let sent = self.send_parts(&path, &running, &hashed, reading).await;
         let parts = match sent {
@@ -175,7 +185,12 @@ impl Applier {
                 parts.extend(next_part(&mut in_flight).await?);
             }
             let held = self.hold(part_length(&running.upload, number)).await?;
-            let (body, next) = read_part(&opened, path, &running.upload, number, hasher).await?;
+            let buffer = self
+                .shared
+                .buffers
+                .take(in_memory(part_length(&running.upload, number)));
+            let (body, next) =
+                read_part(&opened, path, &running.upload, number, buffer, hasher).await?;
             hasher = next;
             if let Some(part) = running.have.iter().find(|part| part.number == number) {
                 self.reporter.moved(part.size);
@@ -209,21 +224,21 @@ async fn read_part(
     path: &RelPath,
     upload: &Upload,
     number: u32,
+    mut buffer: Buffer,
     mut hasher: blake3::Hasher,
 ) -> Result<(Bytes, blake3::Hasher), Problem> {
     let offset = u64::from(number - 1) * upload.part_size;
-    let length = usize::try_from(part_length(upload, number)).unwrap_or(usize::MAX);
     let (opened, path) = (Arc::clone(opened), path.clone());
     let read = move || -> Result<_, LocalError> {
-        let mut body = vec![0; length];
+        let body = buffer.as_mut_slice();
         let filled = opened
-            .read_at(&mut body, offset)
+            .read_at(body, offset)
             .map_err(|error| LocalError::io("read", &path, error))?;
-        if filled != length {
+        if filled != body.len() {
             return Err(LocalError::new(LocalErrorKind::Changed, "read", &path));
         }
-        hasher.update(&body);
-        Ok((Bytes::from(body), hasher))
+        hasher.update(body);
+        Ok((buffer.freeze(), hasher))
     };
     Ok(blocking(read).await??)
 }
@@ -242,6 +257,11 @@ async fn next_part(
 
 fn part_count(upload: &Upload) -> u32 {
     u32::try_from(upload.size.div_ceil(upload.part_size).max(1)).unwrap_or(u32::MAX)
+}
+
+/// A part is a piece of memory; what does not fit into it cannot be read.
+fn in_memory(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(usize::MAX)
 }
 
 /// The length of a part: all but the last are equal.
