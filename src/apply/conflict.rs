@@ -69,7 +69,7 @@ impl Applier {
             }
             (Keeps::Remote, Loser::Local(hashed)) => {
                 let mut action = unkept(action, Op::Download);
-                action.local = Some(hashed.fingerprint);
+                action.local = Some(Box::new(hashed.fingerprint));
                 let row = self.download(&action).await?;
                 Ok(self.base.agreed(row).await?)
             }
@@ -111,7 +111,7 @@ impl Applier {
                 ));
             }
         };
-        Ok(Loser::Remote(remote.clone()))
+        Ok(Loser::Remote((**remote).clone()))
     }
 
     /// The first name that is free on both sides, or has the copy.
@@ -250,7 +250,7 @@ impl Applier {
             None => {
                 let mut upload = unkept(action, Op::Upload);
                 upload.key = key;
-                upload.local = Some(fingerprint);
+                upload.local = Some(Box::new(fingerprint));
                 upload.remote = None;
                 self.upload(&upload, Reading::Whole).await?
             }

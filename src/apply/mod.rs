@@ -127,6 +127,10 @@ impl Applier {
         for record in plan.records {
             let recorded = match record {
                 Record::Agree(row) => self.base.agreed(*row).await,
+                Record::Stored {
+                    key,
+                    modified_at_ns,
+                } => self.base.stored(key, modified_at_ns).await,
                 Record::Forget(key) => self.base.forget(key).await,
             };
             recorded.map_err(Failure::from)?;
@@ -355,15 +359,19 @@ impl Applier {
 
 /// The row of a folder: that it is there is all that is agreed.
 fn folder_row(key: &SortKey, action: &Action) -> BaseRow {
-    let local = action.local.clone().unwrap_or(LocalFingerprint {
-        size: 0,
-        mtime_ns: 0,
-        ctime_ns: 0,
-        inode: 0,
-        blake3: None,
-        observed_at_ns: 0,
-    });
-    let remote = action.remote.clone().unwrap_or(RemoteStamp {
+    let local = action
+        .local
+        .as_deref()
+        .cloned()
+        .unwrap_or(LocalFingerprint {
+            size: 0,
+            mtime_ns: 0,
+            ctime_ns: 0,
+            inode: 0,
+            blake3: None,
+            observed_at_ns: 0,
+        });
+    let remote = action.remote.as_deref().cloned().unwrap_or(RemoteStamp {
         size: 0,
         version: None,
         modified_at_ns: None,

@@ -75,9 +75,7 @@ fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
         Caution::OnlyAdd if deletes || replaces => {
             withheld("this run only adds what is missing", false)
         }
-        Caution::RolledBack if deletes => {
-            withheld("this run deletes nothing", action.base.is_some())
-        }
+        Caution::RolledBack if deletes => withheld("this run deletes nothing", action.is_known),
         Caution::RolledBack => {
             action.keep_displaced |= replaces;
             Verdict::Act(action)
@@ -185,11 +183,32 @@ fn remote_state(triple: &Triple) -> State {
     State::Changed
 }
 
+/// The stored time of our own upload, when that is all that the base does not know.
+fn only_stored_time(triple: &Triple) -> Option<i64> {
+    let (base, remote) = (triple.base.as_ref()?, triple.remote.as_ref()?);
+    let recorded = &base.remote;
+    let only_time = recorded.same_version(remote)
+        && recorded.modified_at_ns.is_none()
+        && (remote.mtime_ns.is_none() || remote.mtime_ns == recorded.mtime_ns)
+        && (remote.hash.is_none() || remote.hash == recorded.hash)
+        && remote.id == recorded.id;
+    (only_time && local_state(triple) == State::Same)
+        .then_some(remote.modified_at_ns)
+        .flatten()
+}
+
 /// Both sides hold the same content: the base shall say so.
 pub(super) fn agree(triple: &Triple) -> Verdict {
     let (Some(local), Some(remote)) = (&triple.local, &triple.remote) else {
         return Verdict::Unchanged;
     };
+    if let Some(modified_at_ns) = only_stored_time(triple) {
+        let key = triple.key.clone();
+        return Verdict::Record(Record::Stored {
+            key,
+            modified_at_ns,
+        });
+    }
     let mut local = local.clone();
     let mut remote = remote.clone();
     if let Some(base) = &triple.base {
@@ -282,13 +301,19 @@ fn displaces_something_else(triple: &Triple, target_side: Side, target: State) -
 }
 
 pub(super) fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
+    let may_be_renamed = op == Op::DeleteRemote && triple.key.kind == EntryKind::File;
     Box::new(Action {
         key: triple.key.clone(),
         op,
         reason,
-        local: triple.local.clone(),
-        remote: triple.remote.clone(),
-        base: triple.base.clone(),
+        local: triple.local.clone().map(Box::new),
+        remote: triple.remote.clone().map(Box::new),
+        base: triple
+            .base
+            .as_ref()
+            .filter(|_| may_be_renamed)
+            .map(|base| Box::new(base.clone())),
+        is_known: triple.base.is_some(),
         keep_displaced,
         changed: Changed {
             local: local_state(triple) == State::Changed,

@@ -163,7 +163,7 @@ pub enum Op {
     /// The remote file gets this action's path as its new name.
     MoveRemote {
         /// Its old name.
-        from: RelPath,
+        from: Box<RelPath>,
         /// The base row of the old name.
         old: Box<BaseRow>,
     },
@@ -317,7 +317,8 @@ impl Reason {
     }
 }
 
-/// One step of a plan.
+/// One step of a plan. The first push of a large folder has one for each file, so what most of them do without lies in
+/// boxes of its own.
 #[derive(Debug, Clone)]
 pub struct Action {
     /// Path and kind.
@@ -327,11 +328,13 @@ pub struct Action {
     /// Why.
     pub reason: Reason,
     /// The local side as it was observed: what the step relies on.
-    pub local: Option<LocalFingerprint>,
+    pub local: Option<Box<LocalFingerprint>>,
     /// The remote side as it was observed: what the step relies on.
-    pub remote: Option<RemoteStamp>,
-    /// The base row as it was.
-    pub base: Option<BaseRow>,
+    pub remote: Option<Box<RemoteStamp>>,
+    /// The base row of a file that is to be deleted remotely, and that may have been renamed instead.
+    pub base: Option<Box<BaseRow>>,
+    /// Whether the base has a row for the path.
+    pub is_known: bool,
     /// What the step displaces goes to the trash first.
     pub keep_displaced: bool,
     /// Which sides hold other content than the base records.
@@ -389,6 +392,14 @@ impl Action {
 pub enum Record {
     /// Both sides hold the same content, or a time has changed: this is now agreed.
     Agree(Box<BaseRow>),
+    /// The listing tells when our upload was stored, and nothing else has changed. After a first push that is so for
+    /// every file, so this carries no row.
+    Stored {
+        /// Path and kind.
+        key: SortKey,
+        /// When it was stored, nanoseconds since the epoch.
+        modified_at_ns: i64,
+    },
     /// The path is gone on both sides, or no longer takes part.
     Forget(SortKey),
 }

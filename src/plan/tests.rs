@@ -265,6 +265,13 @@ impl World {
                 Record::Forget(key) => {
                     self.base.remove(key);
                 }
+                Record::Stored {
+                    key,
+                    modified_at_ns,
+                } => {
+                    let known = self.base.get_mut(key).map(|(row, _)| &mut row.remote);
+                    known.unwrap().set_stored(*modified_at_ns);
+                }
                 Record::Agree(row) => {
                     let content = content(&self.local, &row.key.path);
                     assert_eq!(
@@ -308,7 +315,7 @@ impl World {
                 let Some(Node::File(file)) = self.remote.remove(from.as_str()) else {
                     panic!()
                 };
-                self.base.remove(&SortKey::file(from.clone()));
+                self.base.remove(&SortKey::file((**from).clone()));
                 self.write(Side::Remote, path, file, true);
                 let Node::File(local) = self.local[path.as_str()] else {
                     panic!()
@@ -459,7 +466,7 @@ fn outcome(world: &World, direction: Direction) -> String {
         return format!("{}{trash}: {}", action.op.name(), action.reason.text());
     }
     match plan.records.first() {
-        Some(Record::Agree(_)) => "record".to_owned(),
+        Some(Record::Agree(_) | Record::Stored { .. }) => "record".to_owned(),
         Some(Record::Forget(_)) => "forget".to_owned(),
         None => "nothing".to_owned(),
     }
@@ -636,7 +643,7 @@ fn careful_outcome(world: &World, direction: Direction, caution: Caution) -> Str
     }
     words.extend(plan.skipped.iter().map(|_| "left".to_owned()));
     words.extend(plan.records.iter().map(|record| match record {
-        Record::Agree(_) => "record".to_owned(),
+        Record::Agree(_) | Record::Stored { .. } => "record".to_owned(),
         Record::Forget(_) => "forget".to_owned(),
     }));
     words.join(", ")
@@ -896,6 +903,31 @@ fn what_the_store_made_of_our_upload_is_recorded_and_not_sent_again() {
 }
 
 #[test]
+fn a_stored_time_that_becomes_known_is_a_record_without_a_row() {
+    let file = Some(File {
+        content: 1,
+        state: 0,
+    });
+    let mut world = one(Some(1), file, file);
+    for (row, _) in world.base.values_mut() {
+        row.remote.modified_at_ns = None;
+        row.remote.stored_by_ns = Some(5);
+    }
+    let plan = world.run(Direction::Push);
+    assert!(matches!(
+        &plan.records[..],
+        [Record::Stored {
+            modified_at_ns: 0,
+            ..
+        }]
+    ));
+    let row = world.base.values().next().map(|(row, _)| &row.remote);
+    assert!(row.is_some_and(|remote| remote.own && remote.stored_by_ns.is_none()));
+    let second = super::tests::plan(&world, Direction::Push);
+    assert!(second.is_quiet() && second.records.is_empty());
+}
+
+#[test]
 fn a_renamed_file_is_moved_and_not_counted_as_deleted() {
     let mut world = one(
         Some(1),
@@ -1088,7 +1120,7 @@ proptest! {
         // What the target held and the source did not is in the trash, unless the run replaced its own version.
         for content in start.contents() {
             let replaced_own = first.actions().any(|action| {
-                !action.keep_displaced && action.base.as_ref().is_some_and(|base| base.local.blake3 == Some(hash(content)))
+                !action.keep_displaced && start.base.get(&action.key).is_some_and(|(_, known)| *known == content)
             });
             prop_assert!(world.contents().contains(&content) || replaced_own, "content {} is lost", content);
         }
@@ -1181,4 +1213,14 @@ proptest! {
             }
         }
     }
+}
+
+/// With a million files to transfer, each byte is a megabyte.
+#[test]
+fn an_action_stays_small() {
+    assert!(
+        std::mem::size_of::<Action>() <= 88,
+        "{} bytes",
+        std::mem::size_of::<Action>()
+    );
 }
