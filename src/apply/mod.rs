@@ -32,6 +32,7 @@ use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
+pub use conditions::Conditional;
 pub use fetch::{Fetched, Landing, fetch};
 pub use outcome::{Problem, Tally, chain, partial};
 

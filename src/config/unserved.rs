@@ -26,7 +26,7 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 19] = [
+pub(super) const NOT_SERVED: [Unserved; 18] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
@@ -38,7 +38,6 @@ pub(super) const NOT_SERVED: [Unserved; 19] = [
     ("sync", "ingestPath", When::Other("inbox")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
-    ("sync", "checkpoint", When::True),
     ("sync", "watch", When::True),
     ("sync", "auditDays", When::Positive),
     ("sync", "heartbeatUrl", When::Set),

@@ -7,7 +7,7 @@ use ows_providers::{Entry, ErrorKind, RelPath};
 use super::observe::Seen;
 use super::observe::Sides;
 use super::run::{Observed, Opened, Run};
-use super::{FirstSync, drain, settle};
+use super::{FirstSync, drain, identity, settle};
 use crate::error::Outcome;
 use crate::plan::guards::{self, GuardName, Stop};
 use crate::plan::{Direction, Planner, Rules, Side, mailbox};
@@ -19,7 +19,7 @@ impl Run<'_> {
         let capabilities = provider.capabilities();
         let rules = Rules {
             direction,
-            caution: self.options.caution,
+            caution: identity::caution(self, opened),
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,

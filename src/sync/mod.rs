@@ -4,9 +4,11 @@
 //! what must hold between them.
 
 mod assess;
+mod checkpoint;
 pub mod connect;
 mod drain;
 mod housekeeping;
+mod identity;
 mod lock;
 mod observe;
 mod roots;
@@ -28,6 +30,7 @@ use crate::ids::{PairId, RunId};
 use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
 
+pub use identity::{CheckpointPace, flush_checkpoint};
 pub use lock::PairLock;
 pub use settings::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions};
 

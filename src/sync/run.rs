@@ -7,13 +7,14 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
+use super::identity::{self, Rollback};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, pair_id, show};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
-use crate::ids::RunId;
+use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
@@ -38,6 +39,10 @@ pub(super) struct Opened {
     pub(super) local: Arc<LocalFolder>,
     pub(super) scope: Arc<Scope>,
     pub(super) has_base: bool,
+    /// What was put back in time, until a cautious run has come to its end.
+    pub(super) rollback: Option<Rollback>,
+    /// A pass that changes the base was begun.
+    pub(super) has_changed: bool,
     pub(super) _locks: (PairLock, PairLock),
 }
 
@@ -56,12 +61,14 @@ impl Run<'_> {
             .unless_stopped(self.settings.provider.describe())
             .await;
         let identity = described.ok_or_else(|| self.cancel.failure())??;
-        let opened = self.open(identity, report).await?;
+        let mut opened = self.open(identity, report).await?;
         opened
             .state
             .start_run(&self.id, Some(&opened.pair.id), "sync", report.started_at)
             .await?;
-        let result = self.passes(&opened, report).await;
+        let result = self.passes(&mut opened, report).await;
+        let result = identity::tell(self, opened.rollback, report, result);
+        identity::store(self, &opened, &result, report).await;
         let mut closing = report.clone();
         closing.actions.clear();
         closing.close(result.as_ref().err());
@@ -100,10 +107,7 @@ impl Run<'_> {
             }
         };
         let known = state.pair(&pair).await?;
-        let has_base = known.is_some() && {
-            let totals = state.base_totals(&pair).await?;
-            totals.files + totals.dirs > 0
-        };
+        let has_base = known.is_some() && holds_something(&state, &pair).await?;
         let opening = roots::open_local(settings, has_base, self.direction(), self.options.dry_run);
         let local = match self.bounded(opening).await? {
             LocalRoot::Open(local) => local,
@@ -125,20 +129,28 @@ impl Run<'_> {
             replica_id: replica,
             created_at: Utc::now(),
         };
-        let pair = state.ensure_pair(&new).await?;
+        let taking_up = identity::take_up(settings, &state, &new, known.as_ref(), &local, report);
+        let (pair, has_base) = match self.bounded(taking_up).await? {
+            Some(pair) => (pair, holds_something(&state, &new.id).await?),
+            None => (state.ensure_pair(&new).await?, has_base),
+        };
         let scope = Arc::new(roots::scope(settings, &local, &pair)?);
-        Ok(Opened {
+        let mut opened = Opened {
             pair,
             enforcement_key: identity.id,
             state,
             local,
             scope,
             has_base,
+            rollback: None,
+            has_changed: false,
             _locks: (lock, folder_lock),
-        })
+        };
+        identity::recall(self, &mut opened).await?;
+        Ok(opened)
     }
 
-    async fn passes(&self, opened: &Opened, report: &mut Report) -> Outcome<()> {
+    async fn passes(&self, opened: &mut Opened, report: &mut Report) -> Outcome<()> {
         let fill_first = self.options.direction.is_none()
             && self.settings.first_sync == FirstSync::Remote
             && (!opened.has_base || roots::needs_filling(opened).await?);
@@ -175,7 +187,7 @@ impl Run<'_> {
     /// Makes one side equal to the other, and drains.
     async fn pass(
         &self,
-        opened: &Opened,
+        opened: &mut Opened,
         direction: Direction,
         with_mail: bool,
         report: &mut Report,
@@ -183,7 +195,14 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let observed = self.observe(opened, direction).await?;
+        let mut observed = self.observe(opened, direction).await?;
+        let finding = self
+            .bounded(identity::examine(self, opened, &observed, report))
+            .await?;
+        if let Some(finding) = &finding {
+            opened.rollback = Some(finding.rollback);
+            observed = self.observe(opened, direction).await?;
+        }
         report.warnings.extend(show::link_warnings(&observed.seen));
         let stop = self
             .bounded(self.guard(opened, direction, &observed))
@@ -195,6 +214,12 @@ impl Run<'_> {
                 // The run itself would leave them too.
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
+        }
+        if stop.is_none() {
+            if let Some(finding) = finding {
+                identity::accept(self, opened, finding, &observed).await?;
+            }
+            opened.has_changed |= observed.plan.actions().any(identity::changes_base);
         }
         let applied = self
             .apply(
@@ -220,6 +245,12 @@ impl Run<'_> {
             (None, applied) => applied,
         }
     }
+}
+
+/// Whether a pair has a base.
+async fn holds_something(state: &State, pair: &PairId) -> Outcome<bool> {
+    let totals = state.base_totals(pair).await?;
+    Ok(totals.files + totals.dirs > 0)
 }
 
 /// Sets the database aside, when there is one.

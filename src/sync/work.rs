@@ -6,7 +6,7 @@ use chrono::Utc;
 use ows_providers::Enforcement;
 
 use super::run::{Observed, Opened, Run};
-use super::{drain, housekeeping, roots};
+use super::{drain, housekeeping, identity, roots};
 use crate::apply::{Applier, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
@@ -68,6 +68,7 @@ impl Run<'_> {
         // What was left before anything was begun (names that cannot be used here) is left by every run.
         if result.is_ok() && written.is_ok() && !guarded && left == known_before {
             roots::complete(opened).await?;
+            identity::settled(opened).await?;
         }
         if result.is_ok() && with_mail {
             if first && !guarded {

@@ -48,11 +48,11 @@ async fn a_first_push_probes_once_and_writes_each_file_once() {
     clean(&finished);
     let mut expected = PROBE.to_vec();
     expected.push(("list", 1));
-    // Three files and the placeholder.
+    // Three files, the placeholder, and the checkpoint, which nothing can be in the way of yet.
     expected
         .iter_mut()
         .filter(|(name, _)| *name == "put")
-        .for_each(|put| put.1 += 4);
+        .for_each(|put| put.1 += 5);
     expected.sort_unstable();
     assert_eq!(calls(&finished), expected);
 }
@@ -80,28 +80,45 @@ async fn each_change_costs_its_own_calls_and_no_more() {
         assert_eq!(calls(&finished), expected);
         assert_eq!(pair.remote(), pair.workspace());
     };
+    // Each of these begins with a look at the checkpoint and ends with storing it: one `stat` and one `put`.
     // A replaced file of our own.
     pair.local.write("a", "xxx");
-    step(&[("list", 1), ("put", 1)]).await;
+    step(&[("list", 1), ("put", 2), ("stat", 1)]).await;
     // A delete, with its copy in the trash.
     pair.local.remove("b");
-    step(&[("copy", 1), ("delete", 1), ("list", 1)]).await;
+    step(&[
+        ("copy", 1),
+        ("delete", 1),
+        ("list", 1),
+        ("put", 1),
+        ("stat", 1),
+    ])
+    .await;
     // An edit in the cloud gives way: a copy, then the upload.
     pair.store.insert("c", b"an edit in the cloud");
-    step(&[("copy", 1), ("list", 1), ("put", 1)]).await;
+    step(&[("copy", 1), ("list", 1), ("put", 2), ("stat", 1)]).await;
     // A move is a look at the new name, a copy, a delete.
     pair.local.rename("m", "n");
-    step(&[("copy", 1), ("delete", 1), ("list", 1), ("stat", 1)]).await;
+    step(&[
+        ("copy", 1),
+        ("delete", 1),
+        ("list", 1),
+        ("put", 1),
+        ("stat", 2),
+    ])
+    .await;
     // A large file: three parts.
     pair.local.write("large", &large);
     step(&[
         ("complete_upload", 1),
         ("list", 1),
+        ("put", 1),
         ("put_part", 3),
         ("start_upload", 1),
+        ("stat", 1),
     ])
     .await;
-    // A drop: read once, deleted once.
+    // A drop: read once, deleted once. It is not in the base.
     pair.store.insert("_outbox/note", b"dropped");
     step(&[("delete", 1), ("get", 1), ("list", 1)]).await;
     // Only the time: nothing.
@@ -112,11 +129,11 @@ async fn each_change_costs_its_own_calls_and_no_more() {
     pair.store.advance(std::time::Duration::from_secs(86_400));
     pair.local.write("a", "x");
     let mut daily = PROBE.to_vec();
-    daily.push(("list", 2));
+    daily.extend([("list", 2), ("stat", 1)]);
     daily
         .iter_mut()
         .filter(|(name, _)| *name == "put")
-        .for_each(|put| put.1 += 1);
+        .for_each(|put| put.1 += 2);
     daily.sort_unstable();
     step(&daily).await;
     pair.assert_converged().await;
@@ -140,7 +157,11 @@ async fn a_pull_reads_each_file_once() {
     pair.store.insert("d/b", b"y");
     let finished = pair.directed(Direction::Pull).await;
     clean(&finished);
-    assert_eq!(calls(&finished), [("get", 2), ("list", 1)]);
+    // A pull has not tried what the store enforces, so it looks before and after it stores the checkpoint.
+    assert_eq!(
+        calls(&finished),
+        [("get", 2), ("list", 1), ("put", 1), ("stat", 2)]
+    );
     assert_eq!(pair.workspace(), pair.remote());
 }
 
@@ -150,6 +171,10 @@ async fn over_a_folder_a_move_is_one_call() {
     pair.local.rename("a", "c");
     let finished = pair.sync().await;
     clean(&finished);
-    assert_eq!(calls(&finished), [("list", 1), ("rename", 1)]);
+    // The checkpoint is looked at and stored beside it.
+    assert_eq!(
+        calls(&finished),
+        [("list", 1), ("put", 1), ("rename", 1), ("stat", 1)]
+    );
     pair.assert_converged().await;
 }

@@ -6,7 +6,7 @@ use super::World;
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
         "{ sync: { provider: 'dropbox', mode: 'mirror', firstSync: 'merge', conflictResolve: 'local', ingest: true,
-             ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
+             ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' },
              watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
@@ -20,7 +20,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         "sync.ingestPath",
         "sync.notifyOnInbox",
         "sync.notify",
-        "sync.checkpoint",
         "sync.watch",
         "sync.auditDays",
         "sync.heartbeatUrl",
@@ -33,7 +32,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 14, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 13, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
