@@ -7,6 +7,7 @@ mod assess;
 pub mod connect;
 mod drain;
 mod housekeeping;
+mod lease;
 mod lock;
 mod observe;
 mod roots;
@@ -28,6 +29,7 @@ use crate::ids::{PairId, RunId};
 use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
 
+pub use lease::{HostClock, Reading};
 pub use lock::PairLock;
 pub use settings::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
+use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
@@ -15,6 +16,7 @@ use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::{LocalFolder, ReplicaId};
+use crate::plan::guards::Stop;
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
@@ -38,6 +40,8 @@ pub(super) struct Opened {
     pub(super) local: Arc<LocalFolder>,
     pub(super) scope: Arc<Scope>,
     pub(super) has_base: bool,
+    /// The lease, once the run has something to write.
+    pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
 }
 
@@ -62,6 +66,7 @@ impl Run<'_> {
             .start_run(&self.id, Some(&opened.pair.id), "sync", report.started_at)
             .await?;
         let result = self.passes(&opened, report).await;
+        report.warnings.extend(opened.release_lease().await);
         let mut closing = report.clone();
         closing.actions.clear();
         closing.close(result.as_ref().err());
@@ -134,6 +139,7 @@ impl Run<'_> {
             local,
             scope,
             has_base,
+            lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         })
     }
@@ -156,6 +162,19 @@ impl Run<'_> {
         self.pass(opened, self.direction(), with_mail, report)
             .await
             .and(filled)
+    }
+
+    /// Looks at both sides, plans, and asks the guards.
+    async fn look(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+    ) -> Outcome<(Observed, Option<Stop>)> {
+        let observed = self.observe(opened, direction).await?;
+        let stop = self
+            .bounded(self.guard(opened, direction, &observed))
+            .await?;
+        Ok((observed, stop))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
@@ -183,19 +202,30 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let observed = self.observe(opened, direction).await?;
-        report.warnings.extend(show::link_warnings(&observed.seen));
-        let stop = self
-            .bounded(self.guard(opened, direction, &observed))
-            .await?;
+        let (mut observed, mut stop) = self.look(opened, direction).await?;
         if self.options.dry_run {
             show::dry_run(report, &observed, with_mail);
+            report.warnings.extend(show::link_warnings(&observed.seen));
             return match stop {
                 Some(stop) => Err(show::stopped(report, stop)),
                 // The run itself would leave them too.
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
         }
+        match self
+            .may_begin(opened, &observed, stop.is_some(), with_mail)
+            .await
+        {
+            Ok(Taken::AtOnce) => {}
+            Ok(Taken::AfterWaiting) => (observed, stop) = self.look(opened, direction).await?,
+            Err(failure) => {
+                return Err(match stop {
+                    Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
+                    _ => failure,
+                });
+            }
+        }
+        report.warnings.extend(show::link_warnings(&observed.seen));
         let applied = self
             .apply(
                 opened,

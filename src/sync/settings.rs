@@ -8,6 +8,7 @@ use std::time::Duration;
 use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
+use super::HostClock;
 use crate::error::Failure;
 use crate::plan::guards::GuardName;
 use crate::plan::{Caution, Direction};
@@ -111,8 +112,13 @@ pub struct SyncOptions {
     pub rebuild_state: bool,
     /// Keep every action in the report, not only of a dry run.
     pub keep_actions: bool,
+<<<<<<< HEAD
     /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
     pub caution: Caution,
+=======
+    /// Where the run reads the time of its own host; tests bring their own.
+    pub clock: HostClock,
+>>>>>>> lease
     /// For tests: calls to the database that fail.
     pub state_faults: Option<StateFaults>,
 }

@@ -7,6 +7,7 @@ mod support;
 mod calls;
 mod caution;
 mod guards;
+mod lease;
 mod mailbox;
 mod max_change;
 mod random;
