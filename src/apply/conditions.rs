@@ -13,7 +13,7 @@ use crate::tree::RemoteStamp;
 pub struct Conditional<'a> {
     /// The remote.
     pub provider: &'a dyn Provider,
-    /// Which conditions it enforces by itself.
+    /// What it enforces.
     pub enforcement: Enforcement,
 }
 

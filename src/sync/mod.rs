@@ -9,6 +9,7 @@ pub mod connect;
 mod drain;
 mod housekeeping;
 mod identity;
+mod lease;
 mod lock;
 mod observe;
 mod roots;
@@ -31,6 +32,7 @@ use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
 
 pub use identity::{CheckpointPace, flush_checkpoint};
+pub use lease::{HostClock, Reading};
 pub use lock::PairLock;
 pub use settings::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions};
 

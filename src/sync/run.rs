@@ -7,7 +7,8 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
-use super::identity::{self, Rollback};
+use super::identity::{self, Finding, Rollback};
+use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
@@ -16,6 +17,7 @@ use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
+use crate::plan::guards::Stop;
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
@@ -43,6 +45,8 @@ pub(super) struct Opened {
     pub(super) rollback: Option<Rollback>,
     /// A pass that changes the base was begun.
     pub(super) has_changed: bool,
+    /// The lease, once the run has something to write.
+    pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
 }
 
@@ -52,6 +56,13 @@ pub(super) struct Observed {
     pub(super) seen: Seen,
     /// Files of `_outbox` that are complete.
     pub(super) outbox: Vec<Entry>,
+}
+
+/// What is known before anything is changed.
+struct Looked {
+    observed: Observed,
+    stop: Option<Stop>,
+    finding: Option<Finding>,
 }
 
 impl Run<'_> {
@@ -69,6 +80,7 @@ impl Run<'_> {
         let result = self.passes(&mut opened, report).await;
         let result = identity::tell(self, opened.rollback, report, result);
         identity::store(self, &opened, &result, report).await;
+        report.warnings.extend(opened.release_lease().await);
         let mut closing = report.clone();
         closing.actions.clear();
         closing.close(result.as_ref().err());
@@ -144,6 +156,7 @@ impl Run<'_> {
             has_base,
             rollback: None,
             has_changed: false,
+            lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         };
         identity::recall(self, &mut opened).await?;
@@ -168,6 +181,31 @@ impl Run<'_> {
         self.pass(opened, self.direction(), with_mail, report)
             .await
             .and(filled)
+    }
+
+    /// Looks at both sides, plans, and asks the guards; once more with caution when something was put back in time.
+    async fn look(
+        &self,
+        opened: &mut Opened,
+        direction: Direction,
+        report: &mut Report,
+    ) -> Outcome<Looked> {
+        let mut observed = self.observe(opened, direction).await?;
+        let finding = self
+            .bounded(identity::examine(self, opened, &observed, report))
+            .await?;
+        if let Some(finding) = &finding {
+            opened.rollback = Some(finding.rollback);
+            observed = self.observe(opened, direction).await?;
+        }
+        let stop = self
+            .bounded(self.guard(opened, direction, &observed))
+            .await?;
+        Ok(Looked {
+            observed,
+            stop,
+            finding,
+        })
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
@@ -195,32 +233,43 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let mut observed = self.observe(opened, direction).await?;
-        let finding = self
-            .bounded(identity::examine(self, opened, &observed, report))
-            .await?;
-        if let Some(finding) = &finding {
-            opened.rollback = Some(finding.rollback);
-            observed = self.observe(opened, direction).await?;
-        }
-        report.warnings.extend(show::link_warnings(&observed.seen));
-        let stop = self
-            .bounded(self.guard(opened, direction, &observed))
-            .await?;
+        let mut looked = self.look(opened, direction, report).await?;
         if self.options.dry_run {
-            show::dry_run(report, &observed, with_mail);
-            return match stop {
+            show::dry_run(report, &looked.observed, with_mail);
+            report
+                .warnings
+                .extend(show::link_warnings(&looked.observed.seen));
+            return match looked.stop {
                 Some(stop) => Err(show::stopped(report, stop)),
                 // The run itself would leave them too.
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
         }
-        if stop.is_none() {
-            if let Some(finding) = finding {
-                identity::accept(self, opened, finding, &observed).await?;
-            }
-            opened.has_changed |= observed.plan.actions().any(identity::changes_base);
+        if let (None, Some(finding)) = (&looked.stop, looked.finding.take()) {
+            identity::accept(self, opened, finding, &looked.observed).await?;
         }
+        let is_stopped = looked.stop.is_some();
+        match self
+            .may_begin(opened, &looked.observed, is_stopped, with_mail)
+            .await
+        {
+            Ok(Taken::AtOnce) => {}
+            Ok(Taken::AfterWaiting) => {
+                looked = self.look(opened, direction, report).await?;
+                if let (None, Some(finding)) = (&looked.stop, looked.finding.take()) {
+                    identity::accept(self, opened, finding, &looked.observed).await?;
+                }
+            }
+            Err(failure) => {
+                return Err(match looked.stop {
+                    Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
+                    _ => failure,
+                });
+            }
+        }
+        let Looked { observed, stop, .. } = looked;
+        opened.has_changed |= stop.is_none() && observed.plan.actions().any(identity::changes_base);
+        report.warnings.extend(show::link_warnings(&observed.seen));
         let applied = self
             .apply(
                 opened,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
-use super::CheckpointPace;
+use super::{CheckpointPace, HostClock};
 use crate::error::Failure;
 use crate::plan::guards::GuardName;
 use crate::plan::{Caution, Direction};
@@ -118,6 +118,8 @@ pub struct SyncOptions {
     pub checkpoint_pace: Option<Arc<CheckpointPace>>,
     /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
     pub caution: Caution,
+    /// Where the run reads the time of its own host; tests bring their own.
+    pub clock: HostClock,
     /// For tests: calls to the database that fail.
     pub state_faults: Option<StateFaults>,
 }

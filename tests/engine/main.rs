@@ -8,6 +8,7 @@ mod calls;
 mod caution;
 mod guards;
 mod identity;
+mod lease;
 mod mailbox;
 mod max_change;
 mod random;
