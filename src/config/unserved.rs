@@ -26,7 +26,7 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 18] = [
+pub(super) const NOT_SERVED: [Unserved; 17] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
@@ -39,7 +39,6 @@ pub(super) const NOT_SERVED: [Unserved; 18] = [
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
     ("sync", "watch", When::True),
-    ("sync", "auditDays", When::Positive),
     ("sync", "heartbeatUrl", When::Set),
     ("backup", "enabled", When::True),
     ("backup", "provider", When::Is("dropbox")),

@@ -88,6 +88,7 @@ fn settings(
         checkpoint: sync.checkpoint,
         settle: sync.settle.as_secs(),
         transfers: sync.transfers.map(std::num::NonZeroUsize::get),
+        audit_days: sync.audit_days,
         timeout: sync.timeout,
     })
 }

@@ -4,6 +4,7 @@
 //! what must hold between them.
 
 mod assess;
+mod audit;
 mod checkpoint;
 pub mod connect;
 mod drain;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
+use super::audit::Audit;
 use super::identity::{self, Finding, Rollback};
 use super::lease::{Lease, Taken};
 use super::observe::Seen;
@@ -56,6 +57,8 @@ pub(super) struct Observed {
     pub(super) seen: Seen,
     /// Files of `_outbox` that are complete.
     pub(super) outbox: Vec<Entry>,
+    /// What of the base was read again.
+    pub(super) audit: Audit,
 }
 
 /// What is known before anything is changed.
@@ -270,6 +273,7 @@ impl Run<'_> {
         let Looked { observed, stop, .. } = looked;
         opened.has_changed |= stop.is_none() && observed.plan.actions().any(identity::changes_base);
         report.warnings.extend(show::link_warnings(&observed.seen));
+        let audit = observed.audit.clone();
         let applied = self
             .apply(
                 opened,
@@ -280,6 +284,9 @@ impl Run<'_> {
                 report,
             )
             .await;
+        if stop.is_none() {
+            self.audited(opened, &audit, &applied).await?;
+        }
         match (stop, applied) {
             // Who stopped the run wants to hear that it stopped; the guard will speak again.
             (Some(stop), Err(failure)) if self.cancel.is_stopped() => {

@@ -93,6 +93,8 @@ pub struct PairSettings {
     pub settle: u64,
     /// Files in flight at once; the provider's own number when `None`.
     pub transfers: Option<usize>,
+    /// Within so many days each file is read again, though it looks unchanged; never when `None`.
+    pub audit_days: Option<u32>,
     /// How long a run may take.
     pub timeout: Duration,
 }

@@ -78,16 +78,10 @@ impl Run<'_> {
         let known_before = observed.plan.skipped.len() as u64;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let caution = observed.plan.caution;
-        let permit = opened.lease.lock().await.clone();
-        let permit = permit.map(|lease| lease as Arc<dyn Permit>);
-        let applier = Arc::new(self.applier(
-            opened,
-            enforcement,
-            writer.handle(),
-            marker,
-            caution,
-            permit,
-        ));
+        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, caution);
+        let lease = opened.lease.lock().await.clone();
+        applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
+        let applier = Arc::new(applier);
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -136,7 +130,6 @@ impl Run<'_> {
         base: crate::state::BaseHandle,
         marker: Option<ReplicaId>,
         caution: Caution,
-        permit: Option<Arc<dyn Permit>>,
     ) -> Applier {
         let settings = self.settings;
         // Where the past is in doubt everything is kept, also by those who otherwise keep nothing.
@@ -160,7 +153,7 @@ impl Run<'_> {
             keep_actions: self.options.keep_actions,
             reporter: Arc::clone(&self.reporter),
             cancel: self.cancel.clone(),
-            permit,
+            permit: None,
             root_is_there: Box::new(move || root.still_there(marker.as_ref())),
             shared: Shared::default(),
         }

@@ -1,6 +1,6 @@
 //! One run at a time across hosts: the lease `.ows/lease`, as whole runs take it, wait for it, lose it and give it back.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -52,6 +52,10 @@ fn every_kind() -> [MemoryOptions; 3] {
     ]
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Clocks of a host that a test moves.
 #[derive(Clone)]
 struct Clocks(Arc<Mutex<Reading>>);
@@ -59,20 +63,20 @@ struct Clocks(Arc<Mutex<Reading>>);
 impl Clocks {
     fn new() -> Self {
         Self(Arc::new(Mutex::new(Reading {
-            wall: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            wall: DateTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
             steady: Duration::ZERO,
         })))
     }
 
     /// The host sleeps: only the wall clock notices.
     fn suspend(&self, seconds: i64) {
-        self.0.lock().unwrap().wall += TimeDelta::seconds(seconds);
+        lock(&self.0).wall += TimeDelta::seconds(seconds);
     }
 
     fn options(&self) -> SyncOptions {
         let clocks = self.clone();
         SyncOptions {
-            clock: HostClock::new(move || *clocks.0.lock().unwrap()),
+            clock: HostClock::new(move || *lock(&clocks.0)),
             ..SyncOptions::default()
         }
     }
@@ -254,7 +258,7 @@ async fn a_killed_run_is_followed_at_once_on_its_own_host() {
             pair.local.write(&format!("new{number}"), "z");
         }
         // Its process dies right after it took the lease, or some calls later.
-        pair.faults.crash_at(3, Moment::After);
+        pair.faults.crash_at(4, Moment::After);
         drop(pair.sync().await);
         pair.faults.clear();
         assert!(pair.store.get(PATH).is_some(), "left behind");

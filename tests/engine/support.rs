@@ -68,6 +68,7 @@ impl Pair {
             checkpoint: true,
             settle: 0,
             transfers: None,
+            audit_days: Some(7),
             timeout: Duration::from_secs(1800),
         };
         Self {

@@ -7,7 +7,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
         "{ sync: { provider: 'dropbox', mode: 'mirror', firstSync: 'merge', conflictResolve: 'local', ingest: true,
              ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' },
-             watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
+             watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
@@ -21,7 +21,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         "sync.notifyOnInbox",
         "sync.notify",
         "sync.watch",
-        "sync.auditDays",
         "sync.heartbeatUrl",
         "backup.enabled",
         "backup.provider: \"gdrive\"",
@@ -32,7 +31,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 13, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
