@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
-use ows_providers::{Enforcement, EntryKind, ErrorKind, Version};
+use ows_providers::{Enforcement, EntryKind, ErrorKind};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -263,12 +263,11 @@ pub(super) async fn examine(
     let was_there = record.confirmed.is_some();
     let (rollback, generation) = match found {
         Fetched::Absent => {
-            record.version = None;
+            record.forget();
             (was_there.then_some(Rollback::Remote), 0)
         }
         Fetched::Refused(refused, version) => {
             warn_refused(&pair.id, replica, &refused, report);
-            record.version = version;
             let rollback = match refused {
                 // Another host, of a newer version, goes on under our name.
                 Refused::Newer(_) => Some(Rollback::Database),
@@ -276,12 +275,16 @@ pub(super) async fn examine(
                 _ if is_no_later(stored_at_ns, &record) => None,
                 _ => was_there.then_some(Rollback::Remote),
             };
+            record.forget();
+            record.version = version;
             (rollback, 0)
         }
         Fetched::Copy(header, _, version) => {
             let rollback = compare(&header.stamp, &record, pair.generation);
             let generation = header.stamp.generation;
-            seen(&mut record, header.stamp, version, rollback);
+            record.forget();
+            record.version = Some(version);
+            record.confirmed = Some(header.stamp);
             (rollback, generation)
         }
     };
@@ -329,15 +332,6 @@ fn compare(found: &Stamp, record: &Record, generation: u64) -> Option<Rollback> 
     }
 }
 
-/// Records what lies there.
-fn seen(record: &mut Record, stamp: Stamp, version: Version, rollback: Option<Rollback>) {
-    record.version = Some(version);
-    if rollback.is_none() {
-        record.confirmed = Some(stamp);
-        record.pending = None;
-    }
-}
-
 /// The run goes on in spite of what was found: it is recorded before anything is changed, and after a rolled-back
 /// database the replica takes a new name.
 ///
@@ -350,6 +344,8 @@ pub(super) async fn accept(
     observed: &Observed,
 ) -> Outcome<()> {
     let pair = opened.pair.id.clone();
+    // Also when caution leaves nothing to be done: what lies in the remote is not what the next run should find.
+    opened.has_changed = true;
     let rolled_back = serde_json::json!(finding.rollback).to_string();
     match finding.rollback {
         Rollback::Remote => {

@@ -8,6 +8,7 @@ mod audit;
 mod calls;
 mod caution;
 mod guards;
+mod histories;
 mod identity;
 mod lease;
 mod mailbox;

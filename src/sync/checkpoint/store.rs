@@ -39,6 +39,16 @@ pub(in crate::sync) struct Record {
     pub(in crate::sync) stored_at: Option<DateTime<Utc>>,
 }
 
+impl Record {
+    /// What was known is no longer so, apart from when something was stored.
+    pub(in crate::sync) fn forget(&mut self) {
+        *self = Self {
+            stored_at: self.stored_at,
+            ..Self::default()
+        };
+    }
+}
+
 /// Reads the record. One that cannot be read is as none: then the copy is read once more.
 pub(in crate::sync) async fn load(state: &State, pair: &PairId) -> Outcome<Record> {
     let text = state.get_value(pair, RECORD).await?;
