@@ -20,17 +20,20 @@ pub enum GuardName {
     FirstSync,
     /// The database or the remote was put back in time. Warns and goes on.
     StateRollback,
+    /// Folders that must not overlap do.
+    Overlap,
 }
 
 impl GuardName {
     /// All guards.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LocalRoot,
         Self::RemoteRoot,
         Self::MaxDelete,
         Self::MaxChange,
         Self::FirstSync,
         Self::StateRollback,
+        Self::Overlap,
     ];
 
     /// The name that `--force` takes.
@@ -42,6 +45,7 @@ impl GuardName {
             Self::MaxChange => "max-change",
             Self::FirstSync => "first-sync",
             Self::StateRollback => "state-rollback",
+            Self::Overlap => "overlap",
         }
     }
 }

@@ -10,11 +10,12 @@ mod caution;
 mod guards;
 mod histories;
 mod identity;
+mod ingest;
 mod lease;
 mod mailbox;
 mod max_change;
+mod mirror;
 mod random;
 mod rows;
-
 mod stamps;
 mod sweep;
