@@ -56,6 +56,7 @@ impl Pair {
             trash_remote: true,
             trash_local: true,
             trash_keep_days: 30,
+            checkpoint: true,
             settle: 0,
             transfers: None,
             audit_days: Some(7),

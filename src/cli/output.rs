@@ -31,7 +31,7 @@ impl Answer {
         let own = match command {
             "list" => json!({ "entries": [] }),
             "status" => json!({
-                "provider": null, "remote": null, "local": null, "connection": null, "state": null, "base": null, "last_run": null,
+                "provider": null, "remote": null, "local": null, "connection": null, "state": null, "base": null, "checkpoint": null, "last_run": null,
                 "conflicts": 0, "trash": { "local": null, "remote": null }, "enforces": {}, "backup": null,
             }),
             "trash list" | "trash restore" | "trash empty" => json!({ "items": [] }),

@@ -78,6 +78,10 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
             ),
         ),
     }
+    match &status.checkpoint {
+        None => row("checkpoint", "none"),
+        Some(checkpoint) => row("checkpoint", &checkpoint.text()),
+    }
     match &status.last_run {
         None => row("last run", "none"),
         Some(run) => row("last run", &run.text()),

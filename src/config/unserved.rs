@@ -32,7 +32,6 @@ pub(super) const NOT_SERVED: [Unserved; 14] = [
     ("sync", "conflictResolve", When::Other("newer")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
-    ("sync", "checkpoint", When::True),
     ("sync", "watch", When::True),
     ("sync", "heartbeatUrl", When::Set),
     ("backup", "enabled", When::True),

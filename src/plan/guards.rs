@@ -18,18 +18,21 @@ pub enum GuardName {
     MaxChange,
     /// No base yet, and something would be displaced.
     FirstSync,
+    /// The database or the remote was put back in time. Warns and goes on.
+    StateRollback,
     /// Folders that must not overlap do.
     Overlap,
 }
 
 impl GuardName {
     /// All guards.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LocalRoot,
         Self::RemoteRoot,
         Self::MaxDelete,
         Self::MaxChange,
         Self::FirstSync,
+        Self::StateRollback,
         Self::Overlap,
     ];
 
@@ -41,6 +44,7 @@ impl GuardName {
             Self::MaxDelete => "max-delete",
             Self::MaxChange => "max-change",
             Self::FirstSync => "first-sync",
+            Self::StateRollback => "state-rollback",
             Self::Overlap => "overlap",
         }
     }

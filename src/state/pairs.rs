@@ -8,8 +8,9 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Result, State, from_ns, sql, to_ns};
+use super::{Result, State, WriteTransaction, base, from_ns, sql, to_ns};
 use crate::ids::PairId;
+use crate::tree::BaseRow;
 
 /// A pair that is seen for the first time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,29 +89,8 @@ impl State {
     pub async fn ensure_pair(&self, pair: &NewPair) -> Result<PairRecord> {
         const CALL: &str = "ensure_pair";
         let mut transaction = self.write(CALL).await?;
-        sqlx::query(sql::PAIR_INSERT)
-            .bind(pair.id.as_str())
-            .bind(&pair.remote_id)
-            .bind(&pair.remote_display)
-            .bind(pair.local_path.as_os_str().as_bytes())
-            .bind(&pair.replica_id)
-            .bind(to_ns(pair.created_at))
-            .execute(transaction.connection())
-            .await
-            .map_err(self.failed(CALL))?;
-        sqlx::query(sql::PAIR_DESCRIBE)
-            .bind(pair.id.as_str())
-            .bind(&pair.remote_display)
-            .bind(pair.local_path.as_os_str().as_bytes())
-            .execute(transaction.connection())
-            .await
-            .map_err(self.failed(CALL))?;
-        let row = sqlx::query(sql::PAIR)
-            .bind(pair.id.as_str())
-            .fetch_one(transaction.connection())
-            .await
-            .map_err(self.failed(CALL))?;
-        let record = pair_record(&pair.id, &row).map_err(self.failed(CALL))?;
+        transaction.describe_pair(pair).await?;
+        let record = transaction.pair(&pair.id).await?;
         transaction.commit().await?;
         Ok(record)
     }
@@ -136,6 +116,84 @@ impl State {
             .await
             .map_err(self.failed(CALL))?;
         transaction.commit().await
+    }
+
+    /// Gives the local copy another name, at once, and keeps its base: another host goes on under the old name. The
+    /// generation goes on from the higher of the two, and `values` are stored with it.
+    ///
+    /// # Errors
+    /// [`super::StateError`]; [`super::StateError::Unknown`] for a pair that was never stored.
+    pub async fn rename_replica(
+        &self,
+        pair: &PairId,
+        replica_id: &str,
+        generation: u64,
+        values: &[(&str, &str)],
+    ) -> Result<PairRecord> {
+        const CALL: &str = "rename_replica";
+        let mut transaction = self.write(CALL).await?;
+        let number = transaction.pair_number(pair).await?;
+        sqlx::query(sql::PAIR_RENAME_REPLICA)
+            .bind(pair.as_str())
+            .bind(replica_id)
+            .bind(stored_generation(generation))
+            .execute(transaction.connection())
+            .await
+            .map_err(self.failed(CALL))?;
+        for (name, value) in values {
+            transaction.set_value(number, name, value).await?;
+        }
+        let record = transaction.pair(pair).await?;
+        transaction.commit().await?;
+        Ok(record)
+    }
+
+    /// Takes a base up that was kept elsewhere, at once: the pair as `pair` says, its generation, all rows, and `values`.
+    /// Whatever base was there gives way. An error among the rows takes all of it back, and is given as the inner one.
+    ///
+    /// # Errors
+    /// [`super::StateError`].
+    pub async fn take_up_base<E>(
+        &self,
+        pair: &NewPair,
+        generation: u64,
+        rows: impl Iterator<Item = Result<BaseRow, E>>,
+        values: &[(&str, &str)],
+    ) -> Result<Result<PairRecord, E>> {
+        const CALL: &str = "take_up_base";
+        let mut transaction = self.write(CALL).await?;
+        transaction.describe_pair(pair).await?;
+        let number = transaction.pair_number(&pair.id).await?;
+        sqlx::query(sql::BASE_CLEAR)
+            .bind(pair.id.as_str())
+            .execute(transaction.connection())
+            .await
+            .map_err(self.failed(CALL))?;
+        sqlx::query(sql::PAIR_TAKE_UP)
+            .bind(pair.id.as_str())
+            .bind(&pair.replica_id)
+            .bind(stored_generation(generation))
+            .bind(to_ns(pair.created_at))
+            .execute(transaction.connection())
+            .await
+            .map_err(self.failed(CALL))?;
+        let mut batch = Vec::with_capacity(TAKE_UP_BATCH);
+        for row in rows {
+            match row {
+                Ok(row) => batch.push(base::row_as_json(&row.key.to_text(), &row)),
+                Err(error) => return Ok(Err(error)),
+            }
+            if batch.len() == TAKE_UP_BATCH {
+                transaction.agreed(number, &mut batch).await?;
+            }
+        }
+        transaction.agreed(number, &mut batch).await?;
+        for (name, value) in values {
+            transaction.set_value(number, name, value).await?;
+        }
+        let record = transaction.pair(&pair.id).await?;
+        transaction.commit().await?;
+        Ok(Ok(record))
     }
 
     /// Remembers when a run first ended with a base. A time that is stored already stays.
@@ -204,6 +262,79 @@ impl State {
             .await
             .map_err(self.failed(CALL))?;
         transaction.commit().await
+    }
+}
+
+/// Rows that are taken up with one statement.
+const TAKE_UP_BATCH: usize = 1000;
+
+/// The run of a row that was agreed on by a run that is not known here.
+const UNKNOWN_RUN: i64 = 0;
+
+/// A generation as it is stored. No honest one reaches the end of this range, and one above it must not wrap.
+fn stored_generation(generation: u64) -> i64 {
+    i64::try_from(generation).unwrap_or(i64::MAX - 1)
+}
+
+impl WriteTransaction<'_> {
+    /// Inserts a pair that is not there, and says where it is.
+    async fn describe_pair(&mut self, pair: &NewPair) -> Result<()> {
+        let (state, call) = (self.state, self.call);
+        sqlx::query(sql::PAIR_INSERT)
+            .bind(pair.id.as_str())
+            .bind(&pair.remote_id)
+            .bind(&pair.remote_display)
+            .bind(pair.local_path.as_os_str().as_bytes())
+            .bind(&pair.replica_id)
+            .bind(to_ns(pair.created_at))
+            .execute(self.connection())
+            .await
+            .map_err(state.failed(call))?;
+        sqlx::query(sql::PAIR_DESCRIBE)
+            .bind(pair.id.as_str())
+            .bind(&pair.remote_display)
+            .bind(pair.local_path.as_os_str().as_bytes())
+            .execute(self.connection())
+            .await
+            .map_err(state.failed(call))?;
+        Ok(())
+    }
+
+    /// The pair as it is stored.
+    async fn pair(&mut self, pair: &PairId) -> Result<PairRecord> {
+        let (state, call) = (self.state, self.call);
+        let row = sqlx::query(sql::PAIR)
+            .bind(pair.as_str())
+            .fetch_one(self.connection())
+            .await
+            .map_err(state.failed(call))?;
+        pair_record(pair, &row).map_err(state.failed(call))
+    }
+
+    async fn set_value(&mut self, pair: i64, name: &str, value: &str) -> Result<()> {
+        let (state, call) = (self.state, self.call);
+        sqlx::query(sql::VALUE_SET)
+            .bind(pair)
+            .bind(name)
+            .bind(value)
+            .execute(self.connection())
+            .await
+            .map_err(state.failed(call))?;
+        Ok(())
+    }
+
+    /// Writes rows, and leaves `batch` empty.
+    async fn agreed(&mut self, pair: i64, batch: &mut Vec<serde_json::Value>) -> Result<()> {
+        let (state, call) = (self.state, self.call);
+        let rows = serde_json::Value::Array(std::mem::take(batch));
+        sqlx::query(sql::BASE_AGREED)
+            .bind(pair)
+            .bind(UNKNOWN_RUN)
+            .bind(rows.to_string())
+            .execute(self.connection())
+            .await
+            .map_err(state.failed(call))?;
+        Ok(())
     }
 }
 

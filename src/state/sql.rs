@@ -38,6 +38,9 @@ statements! {
     PAIR_RAISE_GENERATION = "UPDATE pairs SET generation = generation + 1 WHERE id = ?1 RETURNING generation";
     PAIR_NEW_REPLICA = "
         UPDATE pairs SET replica_id = ?2, generation = 0, first_synced_at_ns = NULL WHERE id = ?1";
+    PAIR_RENAME_REPLICA = "UPDATE pairs SET replica_id = ?2, generation = max(generation, ?3) WHERE id = ?1";
+    PAIR_TAKE_UP = "
+        UPDATE pairs SET replica_id = ?2, generation = ?3, first_synced_at_ns = ?4 WHERE id = ?1";
 
     // Base.
     /// The first page after a key; the empty text is before every key.

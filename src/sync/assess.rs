@@ -7,7 +7,7 @@ use ows_providers::{Entry, ErrorKind, RelPath};
 use super::observe::Seen;
 use super::observe::Sides;
 use super::run::{Observed, Opened, Run};
-use super::{FirstSync, drain, mirror, settle};
+use super::{FirstSync, drain, identity, mirror, settle};
 use crate::error::Outcome;
 use crate::plan::guards::{self, GuardName, Stop};
 use crate::plan::{Caution, Direction, Planner, Rules, Side, mailbox};
@@ -19,7 +19,7 @@ impl Run<'_> {
         let capabilities = provider.capabilities();
         let rules = Rules {
             direction,
-            caution: match self.options.caution {
+            caution: match identity::caution(self, opened) {
                 Caution::None => mirror::caution(self.settings, opened, direction)?,
                 asked_for => asked_for,
             },

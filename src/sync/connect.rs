@@ -94,6 +94,7 @@ fn settings(
         trash_remote: sync.trash.remote,
         trash_local: sync.trash.local,
         trash_keep_days: sync.trash.keep_days,
+        checkpoint: sync.checkpoint,
         settle: sync.settle.as_secs(),
         transfers: sync.transfers.map(std::num::NonZeroUsize::get),
         audit_days: sync.audit_days,

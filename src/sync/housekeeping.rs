@@ -112,7 +112,7 @@ fn told(run: &Run<'_>, what: &str, error: &ows_providers::Error) {
 }
 
 /// Removes temporary files of this replica. One that stays is worth a warning and will be met again.
-async fn remove_leftovers(run: &Run<'_>, opened: &Opened, leftovers: &[RelPath]) {
+pub(super) async fn remove_leftovers(run: &Run<'_>, opened: &Opened, leftovers: &[RelPath]) {
     for leftover in leftovers {
         let (local, path, replica) = (
             std::sync::Arc::clone(&opened.local),

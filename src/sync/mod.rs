@@ -5,9 +5,11 @@
 
 mod assess;
 mod audit;
+mod checkpoint;
 pub mod connect;
 mod drain;
 mod housekeeping;
+mod identity;
 mod ingest;
 mod lease;
 mod lock;
@@ -33,6 +35,7 @@ use crate::ids::{PairId, RunId};
 use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
 
+pub use identity::{CheckpointPace, flush_checkpoint};
 pub use lease::{HostClock, Reading};
 pub use lock::PairLock;
 pub use settings::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions};

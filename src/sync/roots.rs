@@ -217,7 +217,7 @@ async fn set_filling(opened: &Opened, filling: Option<Filling>) -> Outcome<()> {
 ///
 /// # Errors
 /// When the marker cannot be written.
-async fn mark(opened: &Opened) -> Outcome<()> {
+pub(super) async fn mark(opened: &Opened) -> Outcome<()> {
     if marker(&opened.local)?.as_ref() == Some(&opened.scope.replica) {
         return Ok(());
     }

@@ -8,6 +8,7 @@ use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
 use super::audit::Audit;
+use super::identity::{self, Finding, Rollback};
 use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
-use crate::ids::RunId;
+use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
 use crate::plan::guards::{GuardName, Stop};
 use crate::plan::{Direction, Plan};
@@ -43,6 +44,10 @@ pub(super) struct Opened {
     pub(super) local: Arc<LocalFolder>,
     pub(super) scope: Arc<Scope>,
     pub(super) has_base: bool,
+    /// What was put back in time, until a cautious run has come to its end.
+    pub(super) rollback: Option<Rollback>,
+    /// A pass that changes the base was begun.
+    pub(super) has_changed: bool,
     /// The lease, once the run has something to write.
     pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
@@ -58,6 +63,13 @@ pub(super) struct Observed {
     pub(super) audit: Audit,
 }
 
+/// What is known before anything is changed.
+struct Looked {
+    observed: Observed,
+    stop: Option<Stop>,
+    finding: Option<Finding>,
+}
+
 impl Run<'_> {
     pub(super) async fn whole(&self, report: &mut Report) -> Outcome<()> {
         let described = self
@@ -65,12 +77,14 @@ impl Run<'_> {
             .unless_stopped(self.settings.provider.describe())
             .await;
         let identity = described.ok_or_else(|| self.cancel.failure())??;
-        let opened = self.open(identity, report).await?;
+        let mut opened = self.open(identity, report).await?;
         opened
             .state
             .start_run(&self.id, Some(&opened.pair.id), "sync", report.started_at)
             .await?;
-        let result = self.passes(&opened, report).await;
+        let result = self.passes(&mut opened, report).await;
+        let result = identity::tell(self, opened.rollback, report, result);
+        identity::store(self, &opened, &result, report).await;
         report.warnings.extend(opened.release_lease().await);
         let mut closing = report.clone();
         closing.actions.clear();
@@ -110,10 +124,7 @@ impl Run<'_> {
             }
         };
         let known = state.pair(&pair).await?;
-        let has_base = known.is_some() && {
-            let totals = state.base_totals(&pair).await?;
-            totals.files + totals.dirs > 0
-        };
+        let has_base = known.is_some() && holds_something(&state, &pair).await?;
         let opening = roots::open_local(settings, has_base, self.direction(), self.options.dry_run);
         let local = match self.bounded(opening).await? {
             LocalRoot::Open(local) => local,
@@ -135,21 +146,29 @@ impl Run<'_> {
             replica_id: replica,
             created_at: Utc::now(),
         };
-        let pair = state.ensure_pair(&new).await?;
+        let taking_up = identity::take_up(settings, &state, &new, known.as_ref(), &local, report);
+        let (pair, has_base) = match self.bounded(taking_up).await? {
+            Some(pair) => (pair, holds_something(&state, &new.id).await?),
+            None => (state.ensure_pair(&new).await?, has_base),
+        };
         let scope = Arc::new(roots::scope(settings, &local, &pair)?);
-        Ok(Opened {
+        let mut opened = Opened {
             pair,
             enforcement_key: identity.id,
             state,
             local,
             scope,
             has_base,
+            rollback: None,
+            has_changed: false,
             lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
-        })
+        };
+        identity::recall(self, &mut opened).await?;
+        Ok(opened)
     }
 
-    async fn passes(&self, opened: &Opened, report: &mut Report) -> Outcome<()> {
+    async fn passes(&self, opened: &mut Opened, report: &mut Report) -> Outcome<()> {
         let forced = self.options.force.contains(&GuardName::Overlap);
         if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
             return Err(show::stopped(report, stop));
@@ -170,17 +189,29 @@ impl Run<'_> {
             .and(filled)
     }
 
-    /// Looks at both sides, plans, and asks the guards.
+    /// Looks at both sides, plans, and asks the guards; once more with caution when something was put back in time.
     async fn look(
         &self,
-        opened: &Opened,
+        opened: &mut Opened,
         direction: Direction,
-    ) -> Outcome<(Observed, Option<Stop>)> {
-        let observed = self.observe(opened, direction).await?;
+        report: &mut Report,
+    ) -> Outcome<Looked> {
+        let mut observed = self.observe(opened, direction).await?;
+        let finding = self
+            .bounded(identity::examine(self, opened, &observed, report))
+            .await?;
+        if let Some(finding) = &finding {
+            opened.rollback = Some(finding.rollback);
+            observed = self.observe(opened, direction).await?;
+        }
         let stop = self
             .bounded(self.guard(opened, direction, &observed))
             .await?;
-        Ok((observed, stop))
+        Ok(Looked {
+            observed,
+            stop,
+            finding,
+        })
     }
 
     /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
@@ -217,7 +248,7 @@ impl Run<'_> {
     /// Makes one side equal to the other, and drains.
     async fn pass(
         &self,
-        opened: &Opened,
+        opened: &mut Opened,
         direction: Direction,
         with_mail: bool,
         report: &mut Report,
@@ -225,36 +256,49 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let (mut observed, mut stop) = self.look(opened, direction).await?;
-        let caution = observed.plan.caution;
+        let mut looked = self.look(opened, direction, report).await?;
+        let caution = looked.observed.plan.caution;
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
         if self.options.dry_run {
-            show::dry_run(report, &observed, with_mail);
-            report.warnings.extend(show::link_warnings(&observed.seen));
-            if stop.is_none() {
+            show::dry_run(report, &looked.observed, with_mail);
+            report
+                .warnings
+                .extend(show::link_warnings(&looked.observed.seen));
+            if looked.stop.is_none() {
                 self.ingest_dry(opened, direction, report).await?;
             }
-            return match stop {
+            return match looked.stop {
                 Some(stop) => Err(show::stopped(report, stop)),
                 // The run itself would leave them too.
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
         }
+        if let (None, Some(finding)) = (&looked.stop, looked.finding.take()) {
+            identity::accept(self, opened, finding, &looked.observed).await?;
+        }
+        let is_stopped = looked.stop.is_some();
         match self
-            .may_begin(opened, &observed, stop.is_some(), with_mail)
+            .may_begin(opened, &looked.observed, is_stopped, with_mail)
             .await
         {
             Ok(Taken::AtOnce) => {}
-            Ok(Taken::AfterWaiting) => (observed, stop) = self.look(opened, direction).await?,
+            Ok(Taken::AfterWaiting) => {
+                looked = self.look(opened, direction, report).await?;
+                if let (None, Some(finding)) = (&looked.stop, looked.finding.take()) {
+                    identity::accept(self, opened, finding, &looked.observed).await?;
+                }
+            }
             Err(failure) => {
-                return Err(match stop {
+                return Err(match looked.stop {
                     Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
                     _ => failure,
                 });
             }
         }
+        let Looked { observed, stop, .. } = looked;
+        opened.has_changed |= stop.is_none() && observed.plan.actions().any(identity::changes_base);
         report.warnings.extend(show::link_warnings(&observed.seen));
         let audit = observed.audit.clone();
         let looked = (observed, stop);
@@ -286,6 +330,12 @@ impl Run<'_> {
             (None, applied) => applied.and(unsent.map_or(Ok(()), Err)),
         }
     }
+}
+
+/// Whether a pair has a base.
+async fn holds_something(state: &State, pair: &PairId) -> Outcome<bool> {
+    let totals = state.base_totals(pair).await?;
+    Ok(totals.files + totals.dirs > 0)
 }
 
 /// Sets the database aside, when there is one.

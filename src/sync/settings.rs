@@ -8,7 +8,7 @@ use std::time::Duration;
 use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
-use super::HostClock;
+use super::{CheckpointPace, HostClock};
 use crate::error::Failure;
 use crate::plan::guards::GuardName;
 use crate::plan::{Caution, Direction};
@@ -96,6 +96,8 @@ pub struct PairSettings {
     pub trash_local: bool,
     /// For how many days.
     pub trash_keep_days: u32,
+    /// Keep a copy of the base in the remote.
+    pub checkpoint: bool,
     /// Seconds that a dropped file must have stood still, where the provider shows files that still grow.
     pub settle: u64,
     /// Files in flight at once; the provider's own number when `None`.
@@ -123,6 +125,8 @@ pub struct SyncOptions {
     pub rebuild_state: bool,
     /// Keep every action in the report, not only of a dry run.
     pub keep_actions: bool,
+    /// Shared by the runs of a process that makes many; without it each run stores its checkpoint at its end.
+    pub checkpoint_pace: Option<Arc<CheckpointPace>>,
     /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
     pub caution: Caution,
     /// Where the run reads the time of its own host; tests bring their own.

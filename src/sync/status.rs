@@ -28,6 +28,8 @@ pub struct Status {
     pub state: String,
     /// What was agreed on; `None` before the first run.
     pub base: Option<BaseStatus>,
+    /// The copy of the base in the remote, as far as this host knows; `None` when none was stored.
+    pub checkpoint: Option<CheckpointStatus>,
     /// The newest run that is recorded.
     pub last_run: Option<LastRun>,
     /// Conflict files; mailbox mode makes none.
@@ -92,6 +94,27 @@ pub struct BaseStatus {
     pub files: u64,
     pub bytes: u64,
     pub generation: u64,
+}
+
+/// The copy of the base that was stored last.
+#[derive(Debug, Serialize)]
+pub struct CheckpointStatus {
+    /// The generation of the base that it holds. Behind the base's own after runs that only took note of something.
+    pub generation: u64,
+    /// When it was stored, by the provider's clock; `None` when it was taken up by this host and not stored since.
+    #[serde(serialize_with = "maybe_rfc3339")]
+    pub stored_at: Option<DateTime<Utc>>,
+}
+
+impl CheckpointStatus {
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let stored = match self.stored_at {
+            Some(at) => format!(", stored {}", at.format("%Y-%m-%d %H:%M:%S UTC")),
+            None => String::new(),
+        };
+        format!("generation {}{stored}", self.generation)
+    }
 }
 
 /// A run that ended, or was killed.
@@ -206,6 +229,7 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
         connection: "ok".to_owned(),
         state: "ok".to_owned(),
         base: None,
+        checkpoint: None,
         last_run: None,
         conflicts: 0,
         trash: TrashStatus::default(),
@@ -309,6 +333,11 @@ async fn recall(
         files: totals.files,
         bytes: totals.bytes,
         generation: record.generation,
+    });
+    let record = super::checkpoint::load(state, pair).await?;
+    status.checkpoint = record.confirmed.map(|stamp| CheckpointStatus {
+        generation: stamp.generation,
+        stored_at: record.stored_at,
     });
     status.last_run = state.last_runs(Some(pair), 1).await?.pop().map(last);
     Ok(())

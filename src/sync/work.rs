@@ -7,7 +7,7 @@ use ows_providers::Enforcement;
 
 use super::lease::Taken;
 use super::run::{Observed, Opened, Run};
-use super::{drain, housekeeping, roots};
+use super::{drain, housekeeping, identity, roots};
 use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
@@ -102,6 +102,7 @@ impl Run<'_> {
         // What could not be read is another matter: the next run decides about it.
         if result.is_ok() && written.is_ok() && !guarded && left == known_before && undecided == 0 {
             roots::complete(opened).await?;
+            identity::settled(opened).await?;
         }
         if result.is_ok() && with_mail {
             if first && !guarded {

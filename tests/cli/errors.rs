@@ -332,9 +332,10 @@ fn a_damaged_database() {
     assert_snapshot!(world.ows(&["sync", "--rebuild-state"]).shown(), @r#"
     exit code: 0
     --- stdout
-    nothing to do, 1 unchanged (5 calls, [SECONDS] s)
+    nothing to do, 1 unchanged (3 calls, [SECONDS] s)
     --- stderr
     warning: the database was set aside as `[ROOT]/state/ows/state.db.damaged-[TIME]`
+    warning: the database knew nothing of this folder; it goes on from its checkpoint in the remote (1 path, generation 1)
     "#);
 }
 
@@ -444,7 +445,7 @@ fn an_unknown_guard() {
     assert_snapshot!(World::bare().ows(&["sync", "--force", "everything"]).shown(), @r#"
     exit code: 2
     --- stderr
-    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync
+    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync, state-rollback
 
     For more information, try '--help'.
     "#);
@@ -591,7 +592,7 @@ fn one_bad_file_does_not_end_a_run() {
     assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
     exit code: 3
     --- stdout
-    1 uploaded, 1 failed (1 B, 32 calls, [SECONDS] s)
+    1 uploaded, 1 failed (1 B, 33 calls, [SECONDS] s)
     --- stderr
     `bad`: put failed: a scripted fault (AccessDenied) (request [ID])
     error: finished, but 1 path could not be synced

@@ -68,7 +68,7 @@ fn help_of_sync() {
                                    `pull` the workspace [possible values: pull, push]
           --resync                 Unite both sides as on a first run (bisync mode only)
           --force <GUARD>          Let this run pass a guard: local-root, remote-root, max-delete,
-                                   max-change, first-sync; may be repeated
+                                   max-change, first-sync, state-rollback; may be repeated
           --wait <SECONDS>         Wait so many seconds for another run to end
           --timeout <SECONDS>      Stop after so many seconds, instead of the configured `timeout`; what
                                    was finished counts

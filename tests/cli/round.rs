@@ -131,6 +131,7 @@ fn a_round_of_all_commands() {
     local:       [ROOT]/workspace
     connection:  ok
     base:        3 files, 15 B, generation 3
+    checkpoint:  generation 3, stored [TIME]
     last run:    [TIME], ok
     trash:       local empty, remote 2 files (24 B)
     enforces:
@@ -229,6 +230,7 @@ fn status_creates_nothing_and_needs_no_mode() {
     local:       [ROOT]/workspace
     connection:  the remote folder is not there (the first run makes it)
     base:        none (nothing was synced yet)
+    checkpoint:  none
     last run:    none
     trash:       local empty, remote empty
     enforces:    not known yet (found out by the first run that writes)
@@ -266,6 +268,7 @@ fn status_without_its_remote_shows_the_rest() {
     local:       [ROOT]/workspace
     connection:  list failed: the store could not be reached: Connection refused (os error 111)
     base:        1 file, 4 B, generation 1
+    checkpoint:  generation 1, stored [TIME]
     last run:    [TIME], ok
     trash:       local empty, remote not known
     enforces:

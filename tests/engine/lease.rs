@@ -258,7 +258,7 @@ async fn a_killed_run_is_followed_at_once_on_its_own_host() {
             pair.local.write(&format!("new{number}"), "z");
         }
         // Its process dies right after it took the lease, or some calls later.
-        pair.faults.crash_at(3, Moment::After);
+        pair.faults.crash_at(4, Moment::After);
         drop(pair.sync().await);
         pair.faults.clear();
         assert!(pair.store.get(PATH).is_some(), "left behind");

@@ -8,6 +8,8 @@ mod audit;
 mod calls;
 mod caution;
 mod guards;
+mod histories;
+mod identity;
 mod ingest;
 mod lease;
 mod mailbox;

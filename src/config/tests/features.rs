@@ -6,7 +6,7 @@ use super::World;
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
         "{ sync: { provider: 'dropbox', mode: 'bisync', conflictResolve: 'local',
-             notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
+             notifyOnInbox: true, notify: { url: 'https://h' },
              watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
@@ -17,7 +17,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         "sync.conflictResolve",
         "sync.notifyOnInbox",
         "sync.notify",
-        "sync.checkpoint",
         "sync.watch",
         "sync.heartbeatUrl",
         "backup.enabled",

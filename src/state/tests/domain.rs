@@ -119,6 +119,60 @@ async fn a_new_replica_starts_without_a_base() {
 }
 
 #[tokio::test]
+async fn another_name_keeps_the_base_and_the_higher_generation() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state_with_pair(folder.path()).await;
+    write_rows(&state, [row("a", 1)]).await;
+    state.raise_generation(&pair_id()).await.unwrap();
+    let pair = pair_id();
+    let values = [("was", "replica-1")];
+    for (told, kept) in [(7, 7), (3, 7)] {
+        let renamed = state.rename_replica(&pair, "replica-2", told, &values);
+        let record = renamed.await.unwrap();
+        assert_eq!(record.replica_id, "replica-2");
+        assert_eq!(record.generation, kept);
+        assert_eq!(Some(record), state.pair(&pair_id()).await.unwrap());
+    }
+    assert_eq!(all_rows(&state).await, [row("a", 1)]);
+    let was = state.get_value(&pair_id(), "was").await.unwrap();
+    assert_eq!(was.as_deref(), Some("replica-1"));
+}
+
+#[tokio::test]
+async fn a_base_is_taken_up_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = State::open(folder.path()).await.unwrap();
+    let many: Vec<_> = (0..2500)
+        .map(|number| row(&format!("f{number:04}"), number))
+        .collect();
+    let new = new_pair(pair_id());
+    let values = [("checkpoint", "{}")];
+    // The last row cannot be read.
+    let broken = many.iter().cloned().map(Ok).chain([Err("broken")]);
+    let taken = state.take_up_base(&new, 7, broken, &values);
+    assert_eq!(taken.await.unwrap(), Err("broken"));
+    assert_eq!(state.pair(&pair_id()).await.unwrap(), None);
+
+    let whole = many.iter().cloned().map(Ok::<_, &str>);
+    let taken = state.take_up_base(&new, 7, whole, &values);
+    let record = taken.await.unwrap().unwrap();
+    assert_eq!(
+        (record.generation, record.replica_id.as_str()),
+        (7, "replica-1")
+    );
+    assert!(record.first_synced_at.is_some());
+    assert_eq!(all_rows(&state).await, many);
+    let value = state.get_value(&pair_id(), "checkpoint").await.unwrap();
+    assert_eq!(value.as_deref(), Some("{}"));
+    // What was there gives way; a generation that no database can hold is cut.
+    let less = [row("a", 1)].map(Ok::<_, &str>).into_iter();
+    let taken = state.take_up_base(&new, u64::MAX, less, &[]);
+    taken.await.unwrap().unwrap();
+    assert_eq!(all_rows(&state).await, [row("a", 1)]);
+    state.raise_generation(&pair_id()).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_generation_rises_by_one_and_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let image = tempfile::tempdir().unwrap();
@@ -139,6 +193,7 @@ async fn a_pair_or_run_that_was_never_stored_is_an_error() {
         state.raise_generation(other).await.unwrap_err(),
         state.begin_replica(other, "r").await.unwrap_err(),
         state.record_first_sync(other, time(0)).await.unwrap_err(),
+        state.rename_replica(other, "r", 1, &[]).await.unwrap_err(),
         state.set_value(other, "a", "b").await.unwrap_err(),
         state
             .start_run(&run_id(2), Some(other), "sync", time(0))
