@@ -11,6 +11,7 @@ mod housekeeping;
 mod lease;
 mod lock;
 mod observe;
+mod others;
 mod roots;
 mod run;
 pub mod scope;

@@ -229,6 +229,10 @@ impl Run<'_> {
             }
         }
         report.warnings.extend(show::link_warnings(&observed.seen));
+        if stop.is_none() {
+            let told = self.warn_of_others(opened, direction, &observed).await?;
+            report.warnings.extend(told);
+        }
         let audit = observed.audit.clone();
         let applied = self
             .apply(

@@ -8,6 +8,7 @@ mod audit;
 mod calls;
 mod caution;
 mod guards;
+mod hosts;
 mod lease;
 mod mailbox;
 mod max_change;
