@@ -9,11 +9,12 @@ mod calls;
 mod caution;
 mod guards;
 mod hosts;
+mod ingest;
 mod lease;
 mod mailbox;
 mod max_change;
+mod mirror;
 mod random;
 mod rows;
-
 mod stamps;
 mod sweep;
