@@ -20,7 +20,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::support::{Pair, calls, clean, files, kind};
 
 /// Histories of each kind, without `OWS_SEEDS`.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 
 /// A host: its pair, and a wall clock that may be anywhere.
 struct Host {
