@@ -238,7 +238,10 @@ impl Run<'_> {
             Err(failure) => {
                 return Err(match stop {
                     Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
-                    _ => failure,
+                    stop => {
+                        report.guard = stop;
+                        failure
+                    }
                 });
             }
         }
