@@ -152,6 +152,7 @@ impl Claimant {
     /// Takes the lease if it is free, ours, or has ended. `seen`: a version that this host has met before.
     pub(super) async fn claim(&self, seen: Option<&Sighting>) -> Result<Claim> {
         let mut last = None;
+        let mut met = None;
         for _ in 0..ROUNDS {
             let body = self.body(None);
             match self.store(&body, Precondition::Absent).await {
@@ -169,9 +170,13 @@ impl Claimant {
             let body = self.body(found.body.as_ref());
             match self.store(&body, found.precondition()).await {
                 Ok(lease) => return Ok(Claim::Ours(lease)),
-                Err(error) if error.is_race() => last = Some(error),
+                Err(error) if error.is_race() => met = Some(holder(found, None)),
                 Err(error) => return Err(error),
             }
+        }
+        // Others were faster each time, so one of them has it.
+        if let Some(holder) = met {
+            return Ok(Claim::Theirs(holder));
         }
         Err(last.unwrap_or_else(|| {
             let text = "other hosts were faster each time";
@@ -240,6 +245,19 @@ impl Claimant {
 }
 
 async fn look(provider: &dyn Provider) -> Result<Option<Found>> {
+    let mut last = look_once(provider).await;
+    for _ in 1..ROUNDS {
+        // It was renewed or given back while it was read.
+        let Err(error) = &last else { break };
+        if !error.is_race() {
+            break;
+        }
+        last = look_once(provider).await;
+    }
+    last
+}
+
+async fn look_once(provider: &dyn Provider) -> Result<Option<Found>> {
     let download = match provider.get(&path()?, GetOptions::default()).await {
         Ok(download) => download,
         Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),

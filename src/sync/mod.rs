@@ -15,6 +15,7 @@ mod lease;
 mod lock;
 mod mirror;
 mod observe;
+mod others;
 mod overlap;
 mod roots;
 mod run;

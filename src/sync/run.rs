@@ -293,13 +293,20 @@ impl Run<'_> {
             Err(failure) => {
                 return Err(match looked.stop {
                     Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
-                    _ => failure,
+                    stop => {
+                        report.guard = stop;
+                        failure
+                    }
                 });
             }
         }
         let Looked { observed, stop, .. } = looked;
         opened.has_changed |= stop.is_none() && observed.plan.actions().any(identity::changes_base);
         report.warnings.extend(show::link_warnings(&observed.seen));
+        if stop.is_none() {
+            let told = self.warn_of_others(opened, direction, &observed).await?;
+            report.warnings.extend(told);
+        }
         let audit = observed.audit.clone();
         let looked = (observed, stop);
         let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;

@@ -16,7 +16,7 @@ fn the_demo_tells_a_whole_story() {
 
     1. Push: the remote is made equal to the workspace
        $ ows sync
-         3 uploaded (37 B, 9 calls, [SECONDS] s)
+         3 uploaded (37 B, 10 calls, [SECONDS] s)
          workspace/        cloud/
            AGENTS.md         AGENTS.md
            _inbox/           _outbox/
@@ -31,7 +31,7 @@ fn the_demo_tells_a_whole_story() {
     3. Send the agent a file: drop it into _outbox, from any device
        $ echo "a,b" > cloud/_outbox/data.csv
        $ ows sync
-         1 downloaded, 3 unchanged (4 B, 4 calls, [SECONDS] s)
+         1 downloaded, 3 unchanged (4 B, 6 calls, [SECONDS] s)
          workspace/          cloud/
            AGENTS.md           AGENTS.md
            _inbox/data.csv     _outbox/

@@ -13,6 +13,7 @@ mod guards;
 mod help;
 mod hostile;
 mod import;
+mod lease;
 mod progress;
 mod round;
 mod schemas;

@@ -135,6 +135,7 @@ fn a_round_of_all_commands() {
     last run:    [TIME], ok
     trash:       local empty, remote 2 files (24 B)
     enforces:
+      lease between hosts                          yes
       create only if absent                        yes
       replace only the version seen                yes
       delete only the version seen                 yes
@@ -272,6 +273,7 @@ fn status_without_its_remote_shows_the_rest() {
     last run:    [TIME], ok
     trash:       local empty, remote not known
     enforces:
+      lease between hosts                          yes
       create only if absent                        yes
       replace only the version seen                yes
       delete only the version seen                 yes

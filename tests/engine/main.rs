@@ -10,6 +10,7 @@ mod caution;
 mod guards;
 mod histories;
 mod identity;
+mod hosts;
 mod ingest;
 mod lease;
 mod mailbox;

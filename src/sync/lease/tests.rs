@@ -407,3 +407,16 @@ async fn without_conditional_deletes_only_a_fresh_one_is_deleted() {
         assert_eq!(two.store.get(PATH).is_none(), gone);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_stored_again_while_it_is_read_is_read_again() {
+    for kind in [ErrorKind::PreconditionFailed, ErrorKind::AlreadyExists] {
+        let two = Two::new(MemoryOptions::s3());
+        let _lease = ours(&two.b).await;
+        let read = Fault::on(Operation::Get).times(2);
+        two.faults.add(read.before(kind));
+        let holder = theirs(&two.a).await;
+        assert_eq!(holder.who, Some(("host-b".into(), "run-b".into())));
+        two.faults.assert_all_reached();
+    }
+}
