@@ -16,8 +16,6 @@ pub(super) enum When {
     Other(&'static str),
     /// It is `true`.
     True,
-    /// It is a number above 0.
-    Positive,
     /// It is there at all.
     Set,
 }
@@ -53,7 +51,6 @@ impl When {
             Self::Is(text) => value == text,
             Self::Other(text) => value.is_string() && value != text,
             Self::True => value == true,
-            Self::Positive => value.as_f64().is_some_and(|number| number > 0.0),
             Self::Set => true,
         }
     }

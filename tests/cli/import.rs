@@ -317,6 +317,37 @@ fn providers_that_come_later_are_written_and_said_to_come_later() {
 }
 
 #[test]
+fn secrets_in_objects_are_hidden_too_and_relative_paths_stay_where_they_were() {
+    let key = json!({ "type": "service_account", "client_email": "a@b", "private_key": SECRET });
+    for (account, shown) in [
+        (key, "***"),
+        (json!("keys/account.json"), "keys/account.json"),
+    ] {
+        let world = with_plugin(&json!({
+            "provider": "gdrive", "mode": "mailbox", "gdrive": { "serviceAccount": account },
+            "notify": { "url": format!("https://example.com/{SECRET}"), "token": SECRET },
+            "heartbeatUrl": format!("https://example.com/{SECRET}"),
+        }));
+        for arguments in [
+            &["import-rclone", "--dry-run"][..],
+            &["import-rclone", "--json"],
+        ] {
+            let ran = world.ows(arguments);
+            assert_eq!(ran.code, Some(0), "{}", ran.shown());
+            assert!(!ran.shown().contains(SECRET), "{}", ran.shown());
+            assert!(ran.shown().contains(shown), "{}", ran.shown());
+        }
+        let account = &written(&world)["sync"]["gdrive"]["serviceAccount"];
+        let account = account.as_str().unwrap();
+        let path = world.path("state/keys/account.json");
+        assert!(
+            account.contains(SECRET) || account == path.to_str().unwrap(),
+            "{account}"
+        );
+    }
+}
+
+#[test]
 fn what_does_not_carry_over_is_refused_with_the_reason() {
     let mut told = String::new();
     for section in [
