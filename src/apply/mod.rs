@@ -155,6 +155,24 @@ impl Applier {
         self.in_batches(plan.deletes).await
     }
 
+    /// Uploads one file and gives what both sides hold then; the base is not told. On the `last_try` the file may have
+    /// grown meanwhile: what it held when it was opened is sent.
+    ///
+    /// # Errors
+    /// [`Problem`]; [`Problem::Changing`] is worth a last try.
+    pub async fn send(
+        self: &Arc<Self>,
+        action: &Action,
+        last_try: bool,
+    ) -> Result<BaseRow, Problem> {
+        let reading = if last_try {
+            source::Reading::Prefix
+        } else {
+            source::Reading::Whole
+        };
+        self.upload(action, reading).await
+    }
+
     /// What it added up to.
     pub fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         lock(&self.shared.tally)

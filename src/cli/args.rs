@@ -122,7 +122,7 @@ pub struct SyncArgs {
     /// Unite both sides as on a first run (bisync mode only)
     #[arg(long)]
     pub resync: bool,
-    /// Let this run pass a guard: local-root, remote-root, max-delete, max-change, first-sync; may be repeated
+    /// Let this run pass a guard: local-root, remote-root, max-delete, max-change, first-sync, overlap; may be repeated
     #[arg(long, value_name = "GUARD")]
     pub force: Vec<GuardName>,
     /// Wait so many seconds for another run to end

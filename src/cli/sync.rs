@@ -19,11 +19,14 @@ pub async fn run(
 ) -> Outcome<()> {
     answer.report.dry_run = arguments.dry_run;
     let config = open::config(global, output, answer)?;
-    if arguments.resync {
-        return Err(Failure::usage("`--resync` unites both sides in bisync mode; this pair is in mailbox mode")
-            .with_hint("to choose a side: `ows sync --direction pull` or `ows sync --direction push`; nothing was changed"));
-    }
     let settings = ows::sync::connect::pair_settings(&config)?;
+    if arguments.resync {
+        return Err(Failure::usage(format!(
+            "`--resync` unites both sides in bisync mode; this pair is in {} mode",
+            settings.mode.name()
+        ))
+        .with_hint("to choose a side: `ows sync --direction pull` or `ows sync --direction push`; nothing was changed"));
+    }
     let options = SyncOptions {
         dry_run: arguments.dry_run,
         direction: arguments.direction.map(Into::into),

@@ -30,7 +30,7 @@ mod custom;
 mod expand;
 mod gateway;
 pub mod import;
-mod overlap;
+pub(crate) mod overlap;
 mod provider;
 mod rclone;
 mod resolve;

@@ -138,6 +138,18 @@ statements! {
     DELIVERIES_FORGET = "
         DELETE FROM deliveries
         WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND delivered_at_ns < ?2";
+    INGESTED_PAGE = "
+        SELECT path, local_size, local_mtime_ns, local_ctime_ns, local_inode, local_blake3, local_observed_at_ns,
+               remote_version, remote_modified_at_ns, remote_stored_by_ns
+        FROM ingested
+        WHERE pair = ?1 AND path > ?2
+        ORDER BY path
+        LIMIT ?3";
+    INGESTED_RECORD = "
+        INSERT OR REPLACE INTO ingested (
+            pair, path, local_size, local_mtime_ns, local_ctime_ns, local_inode, local_blake3, local_observed_at_ns,
+            remote_version, remote_modified_at_ns, remote_stored_by_ns)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     ENFORCEMENT_RECORD = "
         INSERT OR REPLACE INTO enforcements (endpoint, enforcement, probed_at_ns) VALUES (?1, ?2, ?3)";
     ENFORCEMENT = "SELECT enforcement, probed_at_ns FROM enforcements WHERE endpoint = ?1";

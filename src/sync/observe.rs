@@ -202,7 +202,7 @@ impl Sides<'_> {
 }
 
 /// Walks on another thread. The walk is complete only if that thread ended well: what a panic cut off is not absent.
-fn on_thread(
+pub(super) fn on_thread(
     walk: impl Iterator<Item = Observed> + Send + 'static,
 ) -> (
     impl Stream<Item = Observed> + Send + Unpin,

@@ -12,12 +12,14 @@ use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
-use super::{FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, pair_id, show};
+use super::{
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, show,
+};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::{LocalFolder, ReplicaId};
-use crate::plan::guards::Stop;
+use crate::plan::guards::{GuardName, Stop};
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
@@ -148,7 +150,12 @@ impl Run<'_> {
     }
 
     async fn passes(&self, opened: &Opened, report: &mut Report) -> Outcome<()> {
+        let forced = self.options.force.contains(&GuardName::Overlap);
+        if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
+            return Err(show::stopped(report, stop));
+        }
         let fill_first = self.options.direction.is_none()
+            && self.settings.mode == SyncMode::Mailbox
             && self.settings.first_sync == FirstSync::Remote
             && (!opened.has_base || roots::needs_filling(opened).await?);
         let mut filled = Ok(());
@@ -206,9 +213,16 @@ impl Run<'_> {
             return Err(show::stopped(report, stop));
         }
         let (mut observed, mut stop) = self.look(opened, direction).await?;
+        let caution = observed.plan.caution;
+        report
+            .warnings
+            .extend(mirror::warning(self.settings, caution));
         if self.options.dry_run {
             show::dry_run(report, &observed, with_mail);
             report.warnings.extend(show::link_warnings(&observed.seen));
+            if stop.is_none() {
+                self.ingest_dry(opened, direction, report).await?;
+            }
             return match stop {
                 Some(stop) => Err(show::stopped(report, stop)),
                 // The run itself would leave them too.
@@ -230,6 +244,8 @@ impl Run<'_> {
         }
         report.warnings.extend(show::link_warnings(&observed.seen));
         let audit = observed.audit.clone();
+        let looked = (observed, stop);
+        let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;
         let applied = self
             .apply(
                 opened,
@@ -254,7 +270,7 @@ impl Run<'_> {
                 Err(show::stopped(report, stop))
             }
             (Some(stop), _) => Err(show::stopped(report, stop)),
-            (None, applied) => applied,
+            (None, applied) => applied.and(unsent.map_or(Ok(()), Err)),
         }
     }
 }

@@ -71,6 +71,13 @@ pub struct PairSettings {
     pub own_dir: PathBuf,
     /// Patterns of paths that take no part.
     pub exclude: Vec<String>,
+    /// The remote folder, where the remote is a folder on this host.
+    pub remote_folder: Option<PathBuf>,
+    /// Where snapshots go, where that is a folder on this host.
+    pub backup_folder: Option<PathBuf>,
+    /// The folder beside the local one whose files are sent into the folder of the same name in the remote; in mirror
+    /// mode only.
+    pub ingest: Option<RelPath>,
     /// Paths below the local folder that are left out whatever the patterns say.
     pub protected: Vec<RelPath>,
     /// Follow links that stay inside the workspace.

@@ -86,7 +86,8 @@ async fn answer(
     (triple, question, answers, Some(hashes.blake3))
 }
 
-async fn hash_local(
+/// Hashes a local file. An error is the word about it.
+pub(super) async fn hash_local(
     local: Arc<LocalFolder>,
     path: RelPath,
 ) -> Result<(LocalFingerprint, ContentHashes), String> {
@@ -114,7 +115,7 @@ async fn hash_local(
 
 /// Equal sizes are known. A hash that the remote tells proves equality; whether a difference proves anything is the
 /// provider's to say. Else its metadata may tell more, and in the end the content does.
-async fn sides_equal(
+pub(super) async fn sides_equal(
     provider: &dyn Provider,
     path: &RelPath,
     remote: &RemoteStamp,

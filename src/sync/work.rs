@@ -67,7 +67,10 @@ impl Run<'_> {
             Enforcement::default()
         };
         let quiet_plan = observed.plan.is_quiet();
-        let changes_base = !guarded && (!quiet_plan || !observed.plan.records.is_empty());
+        // A folder that was only added to is this replica's from now on, also when there was nothing to add.
+        let takes_over = observed.plan.caution == Caution::OnlyAdd;
+        let changes_base =
+            !guarded && (!quiet_plan || takes_over || !observed.plan.records.is_empty());
         let marker = if changes_base {
             roots::begin(opened, direction).await?;
             opened.state.raise_generation(&opened.pair.id).await?;
@@ -113,8 +116,10 @@ impl Run<'_> {
         written?;
         self.reporter.phase(Phase::Finishing);
         if !quiet {
+            let has_sent = writes_remote || report.counts.upload > 0;
             applier.may_write().await?;
-            self.bounded(housekeeping::purge(self, opened)).await?;
+            self.bounded(housekeeping::purge(self, opened, has_sent))
+                .await?;
         }
         match applier.tally().partial() {
             Some(failure) => Err(failure),
@@ -122,7 +127,7 @@ impl Run<'_> {
         }
     }
 
-    fn applier(
+    pub(super) fn applier(
         &self,
         opened: &Opened,
         enforcement: Enforcement,
@@ -160,7 +165,7 @@ impl Run<'_> {
 
     /// What the remote enforces: known from an earlier run, or found out now. Whether old versions are kept decides
     /// about the trash and may be switched off, so what is known is tried again after a day.
-    async fn enforcement(&self, opened: &Opened) -> Outcome<Enforcement> {
+    pub(super) async fn enforcement(&self, opened: &Opened) -> Outcome<Enforcement> {
         let now = self.settings.provider.clock().unwrap_or_else(Utc::now);
         let known = opened.state.enforcement(&opened.enforcement_key).await?;
         if let Some((known, at)) = known
@@ -201,7 +206,7 @@ impl Run<'_> {
         self.reporter.planned(files, bytes);
     }
 
-    fn add_up(&self, applier: &Applier, report: &mut Report) {
+    pub(super) fn add_up(&self, applier: &Applier, report: &mut Report) {
         let mut tally = applier.tally();
         report.counts.merge(&tally.counts);
         report.bytes.up += tally.bytes.up;

@@ -8,11 +8,12 @@ mod audit;
 mod calls;
 mod caution;
 mod guards;
+mod ingest;
 mod lease;
 mod mailbox;
 mod max_change;
+mod mirror;
 mod random;
 mod rows;
-
 mod stamps;
 mod sweep;

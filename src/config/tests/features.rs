@@ -5,19 +5,17 @@ use super::World;
 #[test]
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
-        "{ sync: { provider: 'dropbox', mode: 'mirror', firstSync: 'merge', conflictResolve: 'local', ingest: true,
-             ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
+        "{ sync: { provider: 'dropbox', mode: 'bisync', firstSync: 'merge', conflictResolve: 'local',
+             notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
              watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
     for name in [
         "sync.provider: \"dropbox\"",
-        "sync.mode: \"mirror\"",
+        "sync.mode: \"bisync\"",
         "sync.firstSync: \"merge\"",
         "sync.conflictResolve",
-        "sync.ingest",
-        "sync.ingestPath",
         "sync.notifyOnInbox",
         "sync.notify",
         "sync.checkpoint",
@@ -32,7 +30,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 13, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 11, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
