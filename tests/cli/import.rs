@@ -179,6 +179,25 @@ fn what_is_imported_syncs_with_the_same_place_under_the_same_patterns() {
 }
 
 #[test]
+fn a_mirror_setup_goes_on_pulling_from_the_same_folder() {
+    let world = World::bare();
+    let cloud = world.path("cloud");
+    world.write(
+        "state/openclaw.json",
+        plugin(&json!({
+            "provider": "custom", "mode": "mirror", "remotePath": "agent", "localPath": "shared", "ingest": true,
+            "custom": { "rcloneType": "alias", "rcloneOptions": { "remote": cloud } },
+        })),
+    );
+    world.write("cloud/agent/a.md", "a");
+    world.write("workspace/inbox/up.md", "up");
+    world.ok(&["import-rclone"]);
+    assert_eq!(world.json(&["sync"])["mode"], "mirror");
+    assert_eq!(world.read("workspace/shared/a.md").as_deref(), Some("a"));
+    assert_eq!(world.read("cloud/agent/inbox/up.md").as_deref(), Some("up"));
+}
+
+#[test]
 fn the_section_that_the_plugin_made_of_its_configuration_wins() {
     let world = with_plugin(&json!({
         "provider": "s3", "mode": "mailbox", "remotePath": "files",
