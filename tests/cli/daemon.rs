@@ -94,14 +94,10 @@ fn messages(log: &str, world: &World) -> String {
     });
     let text = lines.collect::<Vec<_>>().join("\n");
     let text = text.replace(root.trim_end_matches('/'), "[ROOT]");
-    let filters = [
-        (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[RUN]"),
-        (r"calls=\d+", "calls=[N]"),
-    ];
-    filters.iter().fold(text, |text, (pattern, with)| {
-        let pattern = regex::Regex::new(pattern).unwrap();
-        pattern.replace_all(&text, *with).into_owned()
-    })
+    regex::Regex::new(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+        .unwrap()
+        .replace_all(&text, "[RUN]")
+        .into_owned()
 }
 
 #[test]
@@ -116,7 +112,7 @@ fn the_first_run_comes_soon_and_sigterm_ends_the_daemon() {
     let (log, out) = daemon.end();
     assert_snapshot!(messages(&log, &world), @r#"
     INFO started config=[ROOT]/state/ows/config.json5 mode="mailbox" interval=300 first_in=5
-    INFO synced run_id="[RUN]" upload=1 download=0 moved=0 delete_local=0 delete_remote=0 skipped=0 failed=0 bytes_up=1 bytes_down=0 calls=[N]
+    INFO synced run_id="[RUN]" upload=1 download=0 moved=0 delete_local=0 delete_remote=0 skipped=0 failed=0 bytes_up=1 bytes_down=0 calls=5
     INFO stopped runs=1 failures=0
     "#);
     assert_eq!(out, "stopped after 1 run (0 failed)\n");

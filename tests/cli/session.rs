@@ -9,13 +9,11 @@ use crate::support::{World, server};
 fn a_hook_syncs_when_it_was_asked_for() {
     let world = World::with_folder("onSessionStart: true,");
     world.write("workspace/a", "a");
-    let ran = world.ok(&["session", "start"]);
-    assert!(
-        ran.stdout.starts_with("1 uploaded (1 B, "),
-        "{}",
-        ran.shown()
-    );
-    assert!(ran.stderr.is_empty(), "{}", ran.shown());
+    assert_snapshot!(world.ows(&["session", "start"]).shown(), @r#"
+    exit code: 0
+    --- stdout
+    1 uploaded (1 B, 5 calls, [SECONDS] s)
+    "#);
     assert_eq!(world.read("cloud/a").as_deref(), Some("a"));
     world.write("workspace/b", "b");
     assert_snapshot!(world.ows(&["session", "end"]).shown(), @r#"
