@@ -24,12 +24,11 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 15] = [
+pub(super) const NOT_SERVED: [Unserved; 14] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
     ("sync", "mode", When::Is("bisync")),
-    ("sync", "firstSync", When::Is("merge")),
     ("sync", "conflictResolve", When::Other("newer")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),

@@ -154,13 +154,9 @@ impl Run<'_> {
         if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
             return Err(show::stopped(report, stop));
         }
-        let fill_first = self.options.direction.is_none()
-            && self.settings.mode == SyncMode::Mailbox
-            && self.settings.first_sync == FirstSync::Remote
-            && (!opened.has_base || roots::needs_filling(opened).await?);
         let mut filled = Ok(());
-        if fill_first {
-            filled = self.pass(opened, Direction::Pull, false, report).await;
+        if let Some(direction) = self.fills_first(opened).await? {
+            filled = self.pass(opened, direction, false, report).await;
             let is_partial =
                 matches!(&filled, Err(failure) if failure.kind == FailureKind::Partial);
             let goes_on = filled.is_ok() || is_partial && !roots::needs_filling(opened).await?;
@@ -185,6 +181,23 @@ impl Run<'_> {
             .bounded(self.guard(opened, direction, &observed))
             .await?;
         Ok((observed, stop))
+    }
+
+    /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
+    async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
+        if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
+            return Ok(None);
+        }
+        let fills = match self.settings.first_sync {
+            FirstSync::Remote => !opened.has_base || roots::needs_filling(opened).await?,
+            FirstSync::Merge => roots::needs_merge(opened).await?,
+            FirstSync::Ask | FirstSync::Local => false,
+        };
+        let direction = match self.settings.first_sync {
+            FirstSync::Merge => Direction::Merge,
+            _ => Direction::Pull,
+        };
+        Ok(fills.then_some(direction))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
