@@ -179,6 +179,25 @@ fn what_is_imported_syncs_with_the_same_place_under_the_same_patterns() {
 }
 
 #[test]
+fn a_mirror_setup_goes_on_pulling_from_the_same_folder() {
+    let world = World::bare();
+    let cloud = world.path("cloud");
+    world.write(
+        "state/openclaw.json",
+        plugin(&json!({
+            "provider": "custom", "mode": "mirror", "remotePath": "agent", "localPath": "shared", "ingest": true,
+            "custom": { "rcloneType": "alias", "rcloneOptions": { "remote": cloud } },
+        })),
+    );
+    world.write("cloud/agent/a.md", "a");
+    world.write("workspace/inbox/up.md", "up");
+    world.ok(&["import-rclone"]);
+    assert_eq!(world.json(&["sync"])["mode"], "mirror");
+    assert_eq!(world.read("workspace/shared/a.md").as_deref(), Some("a"));
+    assert_eq!(world.read("cloud/agent/inbox/up.md").as_deref(), Some("up"));
+}
+
+#[test]
 fn the_section_that_the_plugin_made_of_its_configuration_wins() {
     let world = with_plugin(&json!({
         "provider": "s3", "mode": "mailbox", "remotePath": "files",
@@ -312,6 +331,37 @@ fn providers_that_come_later_are_written_and_said_to_come_later() {
         assert!(
             notes(&json).contains(&"later sync.provider".to_owned()),
             "{json:#}"
+        );
+    }
+}
+
+#[test]
+fn secrets_in_objects_are_hidden_too_and_relative_paths_stay_where_they_were() {
+    let key = json!({ "type": "service_account", "client_email": "a@b", "private_key": SECRET });
+    for (account, shown) in [
+        (key, "***"),
+        (json!("keys/account.json"), "keys/account.json"),
+    ] {
+        let world = with_plugin(&json!({
+            "provider": "gdrive", "mode": "mailbox", "gdrive": { "serviceAccount": account },
+            "notify": { "url": format!("https://example.com/{SECRET}"), "token": SECRET },
+            "heartbeatUrl": format!("https://example.com/{SECRET}"),
+        }));
+        for arguments in [
+            &["import-rclone", "--dry-run"][..],
+            &["import-rclone", "--json"],
+        ] {
+            let ran = world.ows(arguments);
+            assert_eq!(ran.code, Some(0), "{}", ran.shown());
+            assert!(!ran.shown().contains(SECRET), "{}", ran.shown());
+            assert!(ran.shown().contains(shown), "{}", ran.shown());
+        }
+        let account = &written(&world)["sync"]["gdrive"]["serviceAccount"];
+        let account = account.as_str().unwrap();
+        let path = world.path("state/keys/account.json");
+        assert!(
+            account.contains(SECRET) || account == path.to_str().unwrap(),
+            "{account}"
         );
     }
 }

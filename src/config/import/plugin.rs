@@ -20,7 +20,7 @@ use crate::config::sync::{KEYS, MODES};
 use crate::error::{Failure, Outcome};
 
 /// Provider, our key, rclone's option: what the plugin wrote into the rclone.conf, and what we read from one beyond that.
-const OPTIONS: [(&str, &str, &str); 17] = [
+const OPTIONS: [(&str, &str, &str); 18] = [
     ("s3", "endpoint", "endpoint"),
     ("s3", "region", "region"),
     ("s3", "accessKeyId", "access_key_id"),
@@ -35,6 +35,7 @@ const OPTIONS: [(&str, &str, &str); 17] = [
     ("gdrive", "teamDrive", "team_drive"),
     ("gdrive", "rootFolderId", "root_folder_id"),
     ("onedrive", "clientId", "client_id"),
+    ("onedrive", "clientSecret", "client_secret"),
     ("onedrive", "token", "token"),
     ("onedrive", "driveId", "drive_id"),
     ("onedrive", "driveType", "drive_type"),
@@ -407,7 +408,15 @@ pub(super) fn text_of(map: &Map<String, Value>, name: &str) -> Option<String> {
 /// A key as it is, with its secrets marked.
 pub(super) fn entry(name: &str, value: &Value) -> Entry {
     match value {
+        // A path is no secret, the key itself is.
+        Value::String(text) if name == "serviceAccount" && !text.trim_start().starts_with('{') => {
+            Entry::plain(name, text.as_str())
+        }
         Value::String(text) if SECRETS.contains(&name) => Entry::secret(name, text.clone().into()),
+        // Tokens and keys may be objects; as a text they are one secret.
+        Value::Object(_) if SECRETS.contains(&name) => {
+            Entry::secret(name, value.to_string().into())
+        }
         Value::Object(map) => {
             let inner = map.iter().map(|(name, value)| entry(name, value));
             Entry::block(name, inner.collect())

@@ -1,6 +1,7 @@
 //! The configuration from outside: files in a state directory, an environment, and what comes out.
 
 mod features;
+mod import;
 mod keys;
 mod places;
 mod providers;
