@@ -66,8 +66,12 @@ pub enum Command {
     Sync(SyncArgs),
     /// Show the remote, what it enforces, the base, the last run and the trash
     Status,
+    /// Compare both sides by content, and change nothing
+    Check(CheckArgs),
     /// List remote files
     List(ListArgs),
+    /// Tell what is known of one path, and what the next run would do about it and why
+    Why(WhyArgs),
     /// Show, bring back or empty what was displaced
     Trash(TrashArgs),
     /// Print the completions for a shell
@@ -85,7 +89,9 @@ impl Command {
             Self::Demo(_) => "demo",
             Self::Sync(_) => "sync",
             Self::Status => "status",
+            Self::Check(_) => "check",
             Self::List(_) => "list",
+            Self::Why(_) => "why",
             Self::Trash(arguments) => arguments.name(),
             Self::Completions { .. } => "completions",
             Self::Man => "man",
@@ -138,6 +144,19 @@ impl From<DirectionArg> for Direction {
             DirectionArg::Push => Self::Push,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Read the content of every remote file, instead of believing the hash that the remote tells
+    #[arg(long)]
+    pub download: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// File or folder, below the root of the pair
+    pub path: String,
 }
 
 #[derive(Debug, Args)]

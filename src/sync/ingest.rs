@@ -321,7 +321,7 @@ impl Run<'_> {
                 Ok(hashed) => hashed,
                 Err(reason) => return work.failed.push(left(path, reason)),
             };
-            match settle::sides_equal(provider, path, remote, &hashes).await {
+            match settle::sides_equal(settle::Proof::Hash, provider, path, remote, &hashes).await {
                 Ok(true) => {
                     let remote = RemoteStamp {
                         own: true,

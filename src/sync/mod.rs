@@ -4,6 +4,7 @@
 //! what must hold between them.
 
 mod assess;
+pub mod check;
 pub mod connect;
 mod drain;
 mod housekeeping;
@@ -20,6 +21,7 @@ mod settle;
 mod show;
 pub mod status;
 pub mod trash;
+pub mod why;
 mod work;
 
 use std::sync::Arc;

@@ -84,7 +84,11 @@ impl Run<'_> {
     }
 
     /// Takes the lock, opens the database and the folder, and finds out which replica this is.
-    async fn open(&self, identity: RemoteIdentity, report: &mut Report) -> Outcome<Opened> {
+    pub(super) async fn open(
+        &self,
+        identity: RemoteIdentity,
+        report: &mut Report,
+    ) -> Outcome<Opened> {
         let settings = self.settings;
         let pair = pair_id(&identity);
         self.reporter.phase(Phase::Waiting);
@@ -146,10 +150,7 @@ impl Run<'_> {
         if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
             return Err(show::stopped(report, stop));
         }
-        let fill_first = self.options.direction.is_none()
-            && self.settings.mode == SyncMode::Mailbox
-            && self.settings.first_sync == FirstSync::Remote
-            && (!opened.has_base || roots::needs_filling(opened).await?);
+        let fill_first = self.fills_first(opened).await?;
         let mut filled = Ok(());
         if fill_first {
             filled = self.pass(opened, Direction::Pull, false, report).await;
@@ -166,6 +167,14 @@ impl Run<'_> {
             .and(filled)
     }
 
+    /// Whether the folder is filled from the remote before the ordinary pass.
+    pub(super) async fn fills_first(&self, opened: &Opened) -> Outcome<bool> {
+        let asked_for = self.options.direction.is_none()
+            && self.settings.mode == SyncMode::Mailbox
+            && self.settings.first_sync == FirstSync::Remote;
+        Ok(asked_for && (!opened.has_base || roots::needs_filling(opened).await?))
+    }
+
     /// Ends with the run's stop, also while the remote does not answer.
     pub(super) async fn bounded<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         self.cancel
@@ -174,7 +183,7 @@ impl Run<'_> {
             .unwrap_or_else(|| Err(self.cancel.failure()))
     }
 
-    fn direction(&self) -> Direction {
+    pub(super) fn direction(&self) -> Direction {
         self.options
             .direction
             .unwrap_or_else(|| self.settings.mode.direction())

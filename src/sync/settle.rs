@@ -12,11 +12,35 @@ use crate::local::{LocalErrorKind, LocalFolder};
 use crate::plan::{Answers, Planner, Question, Triple};
 use crate::tree::{LocalFingerprint, RemoteStamp};
 
+/// What proves that both sides hold the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A hash that the remote tells, and the content where it tells none that proves it.
+    Hash,
+    /// Only the content itself.
+    Content,
+}
+
 /// Reads until nothing is left to ask.
 ///
 /// # Errors
 /// When the run was stopped.
 pub async fn settle(
+    planner: &mut Planner,
+    provider: &Arc<dyn Provider>,
+    local: &Arc<LocalFolder>,
+    parallel: usize,
+    cancel: &Cancel,
+) -> Outcome<()> {
+    settle_by(Proof::Hash, planner, provider, local, parallel, cancel).await
+}
+
+/// [`settle`] with a proof of one's own choice.
+///
+/// # Errors
+/// When the run was stopped.
+pub async fn settle_by(
+    proof: Proof,
     planner: &mut Planner,
     provider: &Arc<dyn Provider>,
     local: &Arc<LocalFolder>,
@@ -30,7 +54,7 @@ pub async fn settle(
         }
         let answers = futures::stream::iter(questions.into_iter().map(|(triple, question)| {
             let (provider, local) = (Arc::clone(provider), Arc::clone(local));
-            async move { answer(provider.as_ref(), local, triple, question).await }
+            async move { answer(proof, provider.as_ref(), local, triple, question).await }
         }))
         .buffer_unordered(parallel.max(1));
         let collect = answers.for_each(|(triple, question, answers, blake3)| {
@@ -46,6 +70,7 @@ pub async fn settle(
 type Answered = (Triple, Question, Answers, Option<[u8; 32]>);
 
 async fn answer(
+    proof: Proof,
     provider: &dyn Provider,
     local: Arc<LocalFolder>,
     mut triple: Triple,
@@ -73,7 +98,7 @@ async fn answer(
         }
         Question::SidesEqual => match &triple.remote {
             None => answers.sides_equal = Some(false),
-            Some(remote) => match sides_equal(provider, &path, remote, &hashes).await {
+            Some(remote) => match sides_equal(proof, provider, &path, remote, &hashes).await {
                 Ok(equal) => answers.sides_equal = Some(equal),
                 Err(error) => {
                     answers.failed = Some(format!(
@@ -116,42 +141,24 @@ pub(super) async fn hash_local(
 /// Equal sizes are known. A hash that the remote tells proves equality; whether a difference proves anything is the
 /// provider's to say. Else its metadata may tell more, and in the end the content does.
 pub(super) async fn sides_equal(
+    proof: Proof,
     provider: &dyn Provider,
     path: &RelPath,
     remote: &RemoteStamp,
     hashes: &ContentHashes,
 ) -> ows_providers::Result<bool> {
-    let proves = provider
-        .capabilities()
-        .hash
-        .is_some_and(|hash| hash.difference_proves);
-    if let Some(hash) = &remote.hash {
-        let equal = hashes.agree_with(hash);
-        if equal || proves {
-            return Ok(equal);
-        }
-    } else if provider
-        .capabilities()
-        .hash
-        .is_some_and(|hash| hash.kind == HashKind::Md5)
+    if proof == Proof::Hash
+        && let Some(equal) = told_equal(provider, path, remote, hashes).await?
     {
-        let stat = provider.stat(path).await?;
-        if stat.version == remote.version && stat.hash.is_some_and(|hash| hashes.agree_with(&hash))
-        {
-            return Ok(true);
-        }
+        return Ok(equal);
     }
     let options = GetOptions {
         range: None,
         version: remote.version.clone(),
     };
     let mut download = provider.get(path, options).await?;
-    if download
-        .entry
-        .hash
-        .as_ref()
-        .is_some_and(|hash| hashes.agree_with(hash))
-    {
+    let told = download.entry.hash.as_ref();
+    if proof == Proof::Hash && told.is_some_and(|hash| hashes.agree_with(hash)) {
         return Ok(true);
     }
     let mut hasher = ContentHasher::new();
@@ -159,4 +166,25 @@ pub(super) async fn sides_equal(
         hasher.update(&piece?);
     }
     Ok(hasher.finish().blake3 == hashes.blake3)
+}
+
+/// What the remote tells without its content; `None` when that proves nothing.
+async fn told_equal(
+    provider: &dyn Provider,
+    path: &RelPath,
+    remote: &RemoteStamp,
+    hashes: &ContentHashes,
+) -> ows_providers::Result<Option<bool>> {
+    let capability = provider.capabilities().hash;
+    if let Some(hash) = &remote.hash {
+        let equal = hashes.agree_with(hash);
+        let proves = capability.is_some_and(|hash| hash.difference_proves);
+        return Ok((equal || proves).then_some(equal));
+    }
+    if !capability.is_some_and(|hash| hash.kind == HashKind::Md5) {
+        return Ok(None);
+    }
+    let stat = provider.stat(path).await?;
+    let agrees = stat.hash.is_some_and(|hash| hashes.agree_with(&hash));
+    Ok((stat.version == remote.version && agrees).then_some(true))
 }

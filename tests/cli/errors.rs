@@ -353,11 +353,11 @@ async fn a_newer_database() {
     .await
     .unwrap();
     connection.close().await.unwrap();
-    assert_snapshot!(world.ows(&["sync"]).shown(), @"
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r"
     exit code: 1
     --- stderr
     error: the state of the sync could not be read or written
-    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 2)
+    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 4)
     hint: upgrade ows on this host, or point `--state-dir` at another folder; nothing was changed
     ");
 }
@@ -441,13 +441,13 @@ fn resync_is_for_bisync() {
 
 #[test]
 fn an_unknown_guard() {
-    assert_snapshot!(World::bare().ows(&["sync", "--force", "everything"]).shown(), @r#"
+    assert_snapshot!(World::bare().ows(&["sync", "--force", "everything"]).shown(), @r"
     exit code: 2
     --- stderr
-    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync
+    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync, overlap
 
     For more information, try '--help'.
-    "#);
+    ");
 }
 
 #[test]

@@ -16,7 +16,7 @@ fn the_version_is_one_line() {
 
 #[test]
 fn help_lists_the_commands() {
-    assert_snapshot!(help(&["--help"]), @r#"
+    assert_snapshot!(help(&["--help"]), @r"
     Keeps an agent's workspace in sync with cloud storage
 
     Usage: ows [OPTIONS] <COMMAND>
@@ -25,7 +25,9 @@ fn help_lists_the_commands() {
       demo         Show the main job with no account and no server, in a temporary place
       sync         Run one sync
       status       Show the remote, what it enforces, the base, the last run and the trash
+      check        Compare both sides by content, and change nothing
       list         List remote files
+      why          Tell what is known of one path, and what the next run would do about it and why
       trash        Show, bring back or empty what was displaced
       completions  Print the completions for a shell
       man          Print the manual page
@@ -48,12 +50,12 @@ fn help_lists_the_commands() {
       -v, --verbose...           Say more; twice for each step, three times for each request
       -q, --quiet                Say nothing but errors
           --no-progress          Draw no progress bar
-    "#);
+    ");
 }
 
 #[test]
 fn help_of_sync() {
-    assert_snapshot!(commands_own(&["sync", "--help"]), @r#"
+    assert_snapshot!(commands_own(&["sync", "--help"]), @r"
     Run one sync
 
     Usage: ows sync [OPTIONS]
@@ -64,14 +66,14 @@ fn help_of_sync() {
                                    `pull` the workspace [possible values: pull, push]
           --resync                 Unite both sides as on a first run (bisync mode only)
           --force <GUARD>          Let this run pass a guard: local-root, remote-root, max-delete,
-                                   max-change, first-sync; may be repeated
+                                   max-change, first-sync, overlap; may be repeated
           --wait <SECONDS>         Wait so many seconds for another run to end
           --timeout <SECONDS>      Stop after so many seconds, instead of the configured `timeout`; what
                                    was finished counts
           --rebuild-state          Set a damaged database aside and start as without one
       -h, --help                   Print help
       -V, --version                Print version
-    "#);
+    ");
 }
 
 #[test]

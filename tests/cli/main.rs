@@ -5,15 +5,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod check;
 mod demo;
 mod errors;
 mod exit_codes;
 mod guards;
 mod help;
 mod hostile;
+mod overlap;
 mod progress;
 mod round;
 mod schemas;
 mod secrets;
 mod signals;
 mod support;
+mod why;
