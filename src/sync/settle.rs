@@ -181,7 +181,7 @@ async fn told_equal(
         let proves = capability.is_some_and(|hash| hash.difference_proves);
         return Ok((equal || proves).then_some(equal));
     }
-    if !capability.is_some_and(|hash| hash.kind == HashKind::Md5) {
+    if capability.is_none_or(|hash| hash.kind != HashKind::Md5) {
         return Ok(None);
     }
     let stat = provider.stat(path).await?;
