@@ -58,6 +58,7 @@ impl Pair {
             trash_keep_days: 30,
             settle: 0,
             transfers: None,
+            audit_days: Some(7),
             timeout: Duration::from_secs(1800),
         };
         Self {

@@ -2,7 +2,7 @@
 
 use ows::cancel::Cancel;
 use ows::error::{Failure, Outcome};
-use ows::sync::{Finished, SyncOptions, sync};
+use ows::sync::{Finished, PairSettings, SyncOptions, sync};
 
 use super::args::{Global, SyncArgs};
 use super::open;
@@ -37,10 +37,23 @@ pub async fn run(
         keep_actions: output.is_verbose(),
         ..SyncOptions::default()
     };
+    let failure = carry_out(&settings, &options, output, progress, cancel, answer).await;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Runs it and shows what came of it. The answer is then complete, also when it failed.
+pub async fn carry_out(
+    settings: &PairSettings,
+    options: &SyncOptions,
+    output: &Output,
+    progress: &Progress,
+    cancel: &Cancel,
+    answer: &mut Answer,
+) -> Option<Failure> {
     let Finished {
         mut report,
         failure,
-    } = sync(&settings, &options, progress.reporter(), cancel.clone()).await;
+    } = sync(settings, options, progress.reporter(), cancel.clone()).await;
     progress.clear();
     for warning in &report.warnings {
         output.warning(warning);
@@ -51,5 +64,5 @@ pub async fn run(
         .splice(0..0, answer.report.warnings.drain(..));
     answer.report = report;
     answer.is_closed = true;
-    failure.map_or(Ok(()), Err)
+    failure
 }

@@ -71,6 +71,13 @@ statements! {
             WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND substr(key, -1) <> '/')
         WHERE place % ?2 = 0
         ORDER BY key";
+    BASE_FILES_AFTER = "
+        SELECT count(*) FROM base
+        WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND key > ?2 AND substr(key, -1) <> '/'";
+    BASE_FILE_AFTER = "
+        SELECT key FROM base
+        WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND key > ?2 AND substr(key, -1) <> '/'
+        ORDER BY key LIMIT 1 OFFSET ?3";
     /// A whole batch at once, each row an array in JSON: a call per row would cost ten times as much, since each one is
     /// handed to the thread of the connection and back. Blobs travel as hexadecimal digits.
     BASE_AGREED = "

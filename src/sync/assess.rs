@@ -27,11 +27,13 @@ impl Run<'_> {
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,
         };
+        let mut audit = self.audit(opened).await?;
         let sides = Sides {
             provider,
             local: &opened.local,
             base: Some((&opened.state, &opened.pair.id)),
             scope: &opened.scope,
+            audit: &audit,
             reporter: self.reporter.as_ref(),
         };
         self.reporter.phase(Phase::Observing);
@@ -65,10 +67,13 @@ impl Run<'_> {
             .into_iter()
             .filter(complete)
             .collect();
+        let plan = planner.finish();
+        audit.look_at(&plan);
         Ok(Observed {
-            plan: planner.finish(),
+            plan,
             seen,
             outbox,
+            audit,
         })
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ows_providers::NameRules;
 use serde::Serialize;
 
+use super::audit::Audit;
 use super::observe::Sides;
 use super::scope::Scope;
 use super::{PairSettings, roots, settle, show};
@@ -132,6 +133,7 @@ async fn compare(
         provider: settings.provider.as_ref(),
         local: &local,
         base: None,
+        audit: &Audit::default(),
         scope: &scope,
         reporter: reporter.as_ref(),
     };

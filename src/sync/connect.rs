@@ -95,6 +95,7 @@ fn settings(
         trash_keep_days: sync.trash.keep_days,
         settle: sync.settle.as_secs(),
         transfers: sync.transfers.map(std::num::NonZeroUsize::get),
+        audit_days: sync.audit_days,
         timeout: sync.timeout,
     })
 }

@@ -225,6 +225,7 @@ pub(super) async fn first_run(run: &Run<'_>, opened: &Opened, applier: &Applier)
         let text = "something else has this name, so that no folder could be made; move it away";
         applier.tally().failed(folder, text.to_owned());
     };
+    applier.may_write().await?;
     match make_outbox(run.settings.provider.as_ref()).await {
         Ok(()) => {}
         Err(error) if error.kind == ErrorKind::AlreadyExists => {

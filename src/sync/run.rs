@@ -7,6 +7,8 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
+use super::audit::Audit;
+use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
@@ -17,7 +19,7 @@ use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::{LocalFolder, ReplicaId};
-use crate::plan::guards::GuardName;
+use crate::plan::guards::{GuardName, Stop};
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
@@ -41,6 +43,8 @@ pub(super) struct Opened {
     pub(super) local: Arc<LocalFolder>,
     pub(super) scope: Arc<Scope>,
     pub(super) has_base: bool,
+    /// The lease, once the run has something to write.
+    pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
 }
 
@@ -50,6 +54,8 @@ pub(super) struct Observed {
     pub(super) seen: Seen,
     /// Files of `_outbox` that are complete.
     pub(super) outbox: Vec<Entry>,
+    /// What of the base was read again.
+    pub(super) audit: Audit,
 }
 
 impl Run<'_> {
@@ -65,6 +71,7 @@ impl Run<'_> {
             .start_run(&self.id, Some(&opened.pair.id), "sync", report.started_at)
             .await?;
         let result = self.passes(&opened, report).await;
+        report.warnings.extend(opened.release_lease().await);
         let mut closing = report.clone();
         closing.actions.clear();
         closing.close(result.as_ref().err());
@@ -141,6 +148,7 @@ impl Run<'_> {
             local,
             scope,
             has_base,
+            lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         })
     }
@@ -175,6 +183,19 @@ impl Run<'_> {
         Ok(asked_for && (!opened.has_base || roots::needs_filling(opened).await?))
     }
 
+    /// Looks at both sides, plans, and asks the guards.
+    async fn look(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+    ) -> Outcome<(Observed, Option<Stop>)> {
+        let observed = self.observe(opened, direction).await?;
+        let stop = self
+            .bounded(self.guard(opened, direction, &observed))
+            .await?;
+        Ok((observed, stop))
+    }
+
     /// Ends with the run's stop, also while the remote does not answer.
     pub(super) async fn bounded<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
         self.cancel
@@ -200,17 +221,14 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let observed = self.observe(opened, direction).await?;
-        report.warnings.extend(show::link_warnings(&observed.seen));
+        let (mut observed, mut stop) = self.look(opened, direction).await?;
         let caution = observed.plan.caution;
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
-        let stop = self
-            .bounded(self.guard(opened, direction, &observed))
-            .await?;
         if self.options.dry_run {
             show::dry_run(report, &observed, with_mail);
+            report.warnings.extend(show::link_warnings(&observed.seen));
             if stop.is_none() {
                 self.ingest_dry(opened, direction, report).await?;
             }
@@ -220,6 +238,21 @@ impl Run<'_> {
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
         }
+        match self
+            .may_begin(opened, &observed, stop.is_some(), with_mail)
+            .await
+        {
+            Ok(Taken::AtOnce) => {}
+            Ok(Taken::AfterWaiting) => (observed, stop) = self.look(opened, direction).await?,
+            Err(failure) => {
+                return Err(match stop {
+                    Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
+                    _ => failure,
+                });
+            }
+        }
+        report.warnings.extend(show::link_warnings(&observed.seen));
+        let audit = observed.audit.clone();
         let looked = (observed, stop);
         let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;
         let applied = self
@@ -232,6 +265,9 @@ impl Run<'_> {
                 report,
             )
             .await;
+        if stop.is_none() {
+            self.audited(opened, &audit, &applied).await?;
+        }
         match (stop, applied) {
             // Who stopped the run wants to hear that it stopped; the guard will speak again.
             (Some(stop), Err(failure)) if self.cancel.is_stopped() => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
+use super::HostClock;
 use crate::error::Failure;
 use crate::plan::guards::GuardName;
 use crate::plan::{Caution, Direction};
@@ -97,6 +98,8 @@ pub struct PairSettings {
     pub settle: u64,
     /// Files in flight at once; the provider's own number when `None`.
     pub transfers: Option<usize>,
+    /// Within so many days each file is read again, though it looks unchanged; never when `None`.
+    pub audit_days: Option<u32>,
     /// How long a run may take.
     pub timeout: Duration,
 }
@@ -120,6 +123,8 @@ pub struct SyncOptions {
     pub keep_actions: bool,
     /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
     pub caution: Caution,
+    /// Where the run reads the time of its own host; tests bring their own.
+    pub clock: HostClock,
     /// For tests: calls to the database that fail.
     pub state_faults: Option<StateFaults>,
 }

@@ -329,13 +329,13 @@ fn a_damaged_database() {
     cause: the state database `[ROOT]/state/ows/state.db` is damaged: error returned from database: (code: 11) database disk image is malformed
     hint: run `ows sync --rebuild-state`: it keeps the damaged file aside and starts as without one; nothing was synced or deleted
     "#);
-    assert_snapshot!(world.ows(&["sync", "--rebuild-state"]).shown(), @r#"
+    assert_snapshot!(world.ows(&["sync", "--rebuild-state"]).shown(), @r"
     exit code: 0
     --- stdout
-    nothing to do, 1 unchanged (5 calls, [SECONDS] s)
+    nothing to do, 1 unchanged (7 calls, [SECONDS] s)
     --- stderr
     warning: the database was set aside as `[ROOT]/state/ows/state.db.damaged-[TIME]`
-    "#);
+    ");
 }
 
 #[tokio::test]
@@ -588,14 +588,14 @@ fn one_bad_file_does_not_end_a_run() {
     world.write("workspace/good", "b");
     let bad = When::any().key("bad").always();
     server.access().fault(bad, Then::error(403, "AccessDenied"));
-    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r"
     exit code: 3
     --- stdout
-    1 uploaded, 1 failed (1 B, 32 calls, [SECONDS] s)
+    1 uploaded, 1 failed (1 B, 34 calls, [SECONDS] s)
     --- stderr
     `bad`: put failed: a scripted fault (AccessDenied) (request [ID])
     error: finished, but 1 path could not be synced
     hint: nothing was lost; run again after looking at the messages above
-    "#);
+    ");
     assert!(server.access().get(BUCKET, "good").is_some());
 }

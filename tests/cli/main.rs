@@ -6,17 +6,21 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod check;
+mod daemon;
 mod demo;
 mod errors;
 mod exit_codes;
 mod guards;
 mod help;
 mod hostile;
+mod import;
 mod overlap;
 mod progress;
 mod round;
 mod schemas;
 mod secrets;
+mod session;
 mod signals;
 mod support;
+mod switching;
 mod why;

@@ -4,10 +4,12 @@
 mod person;
 mod support;
 
+mod audit;
 mod calls;
 mod caution;
 mod guards;
 mod ingest;
+mod lease;
 mod mailbox;
 mod max_change;
 mod mirror;

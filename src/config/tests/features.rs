@@ -7,7 +7,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
         "{ sync: { provider: 'dropbox', mode: 'bisync', firstSync: 'merge', conflictResolve: 'local',
              notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
-             watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
+             watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
@@ -20,7 +20,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         "sync.notify",
         "sync.checkpoint",
         "sync.watch",
-        "sync.auditDays",
         "sync.heartbeatUrl",
         "backup.enabled",
         "backup.provider: \"gdrive\"",
@@ -31,7 +30,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 12, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 11, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
@@ -51,15 +50,10 @@ fn inactive_values_written_out_are_fine() {
 }
 
 #[test]
-fn what_would_run_by_itself_is_a_warning() {
-    let config =
-        World::with("{ sync: { interval: 60, onSessionStart: true, onSessionEnd: true } }")
-            .config();
-    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
-    assert!(
-        config
-            .warnings
-            .iter()
-            .all(|warning| warning.contains("nothing runs by itself in this version"))
-    );
+fn what_runs_by_itself_is_served() {
+    let config = World::with(
+        "{ sync: { provider: 'off', interval: 60, onSessionStart: true, onSessionEnd: true } }",
+    )
+    .config();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
