@@ -99,6 +99,12 @@ impl RemoteStamp {
             }
     }
 
+    /// The listing tells when our upload was stored: the end of the upload says nothing more.
+    pub fn set_stored(&mut self, modified_at_ns: i64) {
+        self.modified_at_ns = Some(modified_at_ns);
+        self.stored_by_ns = None;
+    }
+
     /// Whether `seen` is what the store made of our own upload: another version, stored no later than the upload ended.
     pub fn altered_by_store(&self, seen: &Self) -> bool {
         self.own

@@ -61,7 +61,11 @@ impl Applier {
         let Some(remote) = &action.remote else {
             return Err(Problem::Failed("the plan names no file to download".into()));
         };
-        let expect = action.local.clone().map_or(Expect::Absent, Expect::Exactly);
+        let expect = action
+            .local
+            .as_deref()
+            .cloned()
+            .map_or(Expect::Absent, Expect::Exactly);
         let landing = Landing {
             path: action.key.path.clone(),
             expect,

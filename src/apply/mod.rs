@@ -8,7 +8,9 @@
 //! Why an action exists is the planner's affair.
 
 mod buffers;
+mod compare;
 mod conditions;
+mod conflict;
 mod fetch;
 mod outcome;
 mod parts;
@@ -33,6 +35,7 @@ use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
+pub use compare::sides_equal;
 pub use conditions::Conditional;
 pub use fetch::{Fetched, Landing, fetch};
 pub use outcome::{Problem, Tally, chain, partial};
@@ -138,6 +141,10 @@ impl Applier {
         for record in plan.records {
             let recorded = match record {
                 Record::Agree(row) => self.base.agreed(*row).await,
+                Record::Stored {
+                    key,
+                    modified_at_ns,
+                } => self.base.stored(key, modified_at_ns).await,
                 Record::Forget(key) => self.base.forget(key).await,
             };
             recorded.map_err(Failure::from)?;
@@ -152,6 +159,7 @@ impl Applier {
         self.side_by_side(plan.moves).await?;
         self.side_by_side(plan.transfers).await?;
         self.try_deferred().await?;
+        self.side_by_side(plan.conflicts).await?;
         self.in_batches(plan.deletes).await
     }
 
@@ -356,6 +364,7 @@ impl Applier {
                 self.delete_remote(action).await?;
                 self.base.forget(action.key.clone()).await?;
             }
+            Op::Conflict { keeps } => self.conflict(action, *keeps).await?,
             Op::CreateDirLocal => {
                 self.create_dir_local(path).await?;
                 self.base.agreed(folder_row(&action.key, action)).await?;
@@ -380,11 +389,9 @@ impl Applier {
         if action.key.kind == EntryKind::File {
             tally.counts.add(&line.op);
         }
-        match action.op {
-            Op::Upload => tally.bytes.up += line.bytes,
-            Op::Download => tally.bytes.down += line.bytes,
-            _ => {}
-        }
+        let (up, down) = action.bytes_each_way();
+        tally.bytes.up += up;
+        tally.bytes.down += down;
         if action.reason.is_surprise() {
             tally
                 .warnings
@@ -398,15 +405,19 @@ impl Applier {
 
 /// The row of a folder: that it is there is all that is agreed.
 fn folder_row(key: &SortKey, action: &Action) -> BaseRow {
-    let local = action.local.clone().unwrap_or(LocalFingerprint {
-        size: 0,
-        mtime_ns: 0,
-        ctime_ns: 0,
-        inode: 0,
-        blake3: None,
-        observed_at_ns: 0,
-    });
-    let remote = action.remote.clone().unwrap_or(RemoteStamp {
+    let local = action
+        .local
+        .as_deref()
+        .cloned()
+        .unwrap_or(LocalFingerprint {
+            size: 0,
+            mtime_ns: 0,
+            ctime_ns: 0,
+            inode: 0,
+            blake3: None,
+            observed_at_ns: 0,
+        });
+    let remote = action.remote.as_deref().cloned().unwrap_or(RemoteStamp {
         size: 0,
         version: None,
         modified_at_ns: None,

@@ -117,7 +117,7 @@ impl Applier {
                 return Ok(Precondition::Absent);
             }
         }
-        Ok(expect(action.remote.as_ref()))
+        Ok(expect(action.remote.as_deref()))
     }
 
     /// Puts the remote file that is about to be displaced into `.ows/trash/<run id>/`. True when it was renamed there, so
@@ -204,7 +204,7 @@ impl Applier {
             let stamp = self.stamp_of_own(&entry);
             let row = BaseRow {
                 key: action.key.clone(),
-                local: local.clone(),
+                local: (**local).clone(),
                 remote: stamp,
             };
             self.base.agreed(row).await?;
@@ -218,7 +218,7 @@ impl Applier {
         stamp.mtime_ns = stamp.mtime_ns.or(old.remote.mtime_ns);
         Ok(BaseRow {
             key: action.key.clone(),
-            local: local.clone(),
+            local: (**local).clone(),
             remote: stamp,
         })
     }

@@ -529,10 +529,20 @@ fn first_sync(section: &Section<'_>, mode: Option<Mode>) -> FirstSync {
             ("merge", FirstSync::Merge),
         ],
     );
-    if first == Some(FirstSync::Local) && mode == Some(Mode::Mirror) {
+    let sends_up = match first {
+        Some(FirstSync::Local) => Some("local"),
+        Some(FirstSync::Merge) => Some("merge"),
+        _ => None,
+    };
+    if let Some(name) = sends_up
+        && mode == Some(Mode::Mirror)
+    {
         section.problem(
             "firstSync",
-            "is `local`, but in mirror mode the remote is the truth; allowed there: `ask`, `remote` or `merge`",
+            format!(
+                "is `{name}`, but in mirror mode the remote is the truth and local files are never sent up; allowed \
+                 there: `ask` or `remote`"
+            ),
         );
     }
     first.unwrap_or(FirstSync::Ask)

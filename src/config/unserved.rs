@@ -16,8 +16,6 @@ pub(super) enum When {
     Other(&'static str),
     /// It is `true`.
     True,
-    /// It is a number above 0.
-    Positive,
     /// It is there at all.
     Set,
 }
@@ -26,12 +24,11 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 15] = [
+pub(super) const NOT_SERVED: [Unserved; 14] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
     ("sync", "mode", When::Is("bisync")),
-    ("sync", "firstSync", When::Is("merge")),
     ("sync", "conflictResolve", When::Other("newer")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
@@ -50,7 +47,6 @@ impl When {
             Self::Is(text) => value == text,
             Self::Other(text) => value.is_string() && value != text,
             Self::True => value == true,
-            Self::Positive => value.as_f64().is_some_and(|number| number > 0.0),
             Self::Set => true,
         }
     }

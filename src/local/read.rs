@@ -43,6 +43,11 @@ impl OpenedFile {
         &self.fingerprint
     }
 
+    /// Mode and owner among others.
+    pub(super) fn stat(&self) -> &Stat {
+        &self.stat
+    }
+
     /// Reads at an offset, leaving the position of [`Read`] alone; up to the end of the buffer, or of the length that
     /// the file had when it was opened. Fewer bytes than that: the file was cut short.
     ///

@@ -17,7 +17,9 @@ use ows_providers::folder::{Kind, Ownership, Stat, Temp, name, now_ns};
 use super::error::Context;
 use super::trash::Slot;
 use super::walk::temp_name;
-use super::{LocalError, LocalErrorKind, LocalFolder, ReplicaId, fingerprint, refuse_own};
+use super::{
+    LocalError, LocalErrorKind, LocalFolder, OpenedFile, ReplicaId, fingerprint, refuse_own,
+};
 use crate::tree::LocalFingerprint;
 
 const DOING: &str = "write";
@@ -91,6 +93,8 @@ pub struct TempFile {
     blake3: blake3::Hasher,
     md5: Md5,
     exchange: Exchange,
+    /// The file that this is a copy of: it gets the same mode and owner.
+    like: Option<Stat>,
 }
 
 impl LocalFolder {
@@ -100,11 +104,33 @@ impl LocalFolder {
     /// [`LocalErrorKind::Exists`] when a file is where a folder must be, [`LocalErrorKind::Link`] when a link is, and
     /// what the system says.
     pub fn new_file(&self, dest: &RelPath, replica: &ReplicaId) -> Result<TempFile, LocalError> {
+        self.begin(dest, replica, None)
+    }
+
+    /// Begins a copy of a file, which gets that file's mode and owner: a copy of what is private is private.
+    ///
+    /// # Errors
+    /// As [`LocalFolder::new_file`].
+    pub fn new_copy(
+        &self,
+        dest: &RelPath,
+        replica: &ReplicaId,
+        source: &OpenedFile,
+    ) -> Result<TempFile, LocalError> {
+        self.begin(dest, replica, Some(*source.stat()))
+    }
+
+    fn begin(
+        &self,
+        dest: &RelPath,
+        replica: &ReplicaId,
+        like: Option<Stat>,
+    ) -> Result<TempFile, LocalError> {
         refuse_own(dest, DOING)?;
         let create = || -> io::Result<Temp> {
             let (dir, last) = self.root.make_parent(dest)?;
             // Until it is sealed nobody else may read what may replace a file with narrower rights.
-            let private = name::lstat(&dir, last)?.is_some();
+            let private = like.is_some() || name::lstat(&dir, last)?.is_some();
             Temp::create(dir, temp_name(replica), private)
         };
         Ok(TempFile {
@@ -115,6 +141,7 @@ impl LocalFolder {
             blake3: blake3::Hasher::new(),
             md5: Md5::new(),
             exchange: name::exchange,
+            like,
         })
     }
 }
@@ -165,7 +192,11 @@ impl TempFile {
         let there = self.check(&dir, last, &options.expect)?;
         let owner_kept = self
             .temp
-            .seal(Ownership::of(there.as_ref()), options.mtime_ns, &dir)
+            .seal(
+                Ownership::of(there.as_ref().or(self.like.as_ref())),
+                options.mtime_ns,
+                &dir,
+            )
             .at(DOING, &dest)?;
         let written = name::fstat(self.temp.file()).at(DOING, &dest)?;
         let blake3 = self.digest().blake3;

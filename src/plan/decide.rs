@@ -3,7 +3,7 @@
 use ows_providers::EntryKind;
 
 use super::{
-    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple,
+    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple, merge,
 };
 use crate::tree::BaseRow;
 
@@ -35,7 +35,7 @@ pub struct Withheld {
 
 /// How one side stands to the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Absent,
     Same,
     /// Same content, but what was recorded about it is out of date.
@@ -75,9 +75,7 @@ fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
         Caution::OnlyAdd if deletes || replaces => {
             withheld("this run only adds what is missing", false)
         }
-        Caution::RolledBack if deletes => {
-            withheld("this run deletes nothing", action.base.is_some())
-        }
+        Caution::RolledBack if deletes => withheld("this run deletes nothing", action.is_known),
         Caution::RolledBack => {
             action.keep_displaced |= replaces;
             Verdict::Act(action)
@@ -105,6 +103,7 @@ fn decide_freely(direction: Direction, triple: &Triple) -> Verdict {
     let (source, target) = match direction {
         Direction::Push => (local, remote),
         Direction::Pull => (remote, local),
+        Direction::Merge => return merge::decide(triple, local, remote),
     };
     match (source, target) {
         (State::Absent, State::Absent) if triple.base.is_none() => Verdict::Unchanged,
@@ -187,11 +186,32 @@ fn remote_state(triple: &Triple) -> State {
     State::Changed
 }
 
+/// The stored time of our own upload, when that is all that the base does not know.
+fn only_stored_time(triple: &Triple) -> Option<i64> {
+    let (base, remote) = (triple.base.as_ref()?, triple.remote.as_ref()?);
+    let recorded = &base.remote;
+    let only_time = recorded.same_version(remote)
+        && recorded.modified_at_ns.is_none()
+        && (remote.mtime_ns.is_none() || remote.mtime_ns == recorded.mtime_ns)
+        && (remote.hash.is_none() || remote.hash == recorded.hash)
+        && remote.id == recorded.id;
+    (only_time && local_state(triple) == State::Same)
+        .then_some(remote.modified_at_ns)
+        .flatten()
+}
+
 /// Both sides hold the same content: the base shall say so.
-fn agree(triple: &Triple) -> Verdict {
+pub(super) fn agree(triple: &Triple) -> Verdict {
     let (Some(local), Some(remote)) = (&triple.local, &triple.remote) else {
         return Verdict::Unchanged;
     };
+    if let Some(modified_at_ns) = only_stored_time(triple) {
+        let key = triple.key.clone();
+        return Verdict::Record(Record::Stored {
+            key,
+            modified_at_ns,
+        });
+    }
     let mut local = local.clone();
     let mut remote = remote.clone();
     if let Some(base) = &triple.base {
@@ -220,13 +240,26 @@ fn agree(triple: &Triple) -> Verdict {
     Verdict::Record(Record::Agree(Box::new(row)))
 }
 
-fn transfer(direction: Direction, triple: &Triple, source: State, target: State) -> Verdict {
-    let dir = triple.key.kind == EntryKind::Dir;
-    let (source_side, target_side, op) = match (direction, dir) {
-        (Direction::Push, false) => (Side::Local, Side::Remote, Op::Upload),
-        (Direction::Push, true) => (Side::Local, Side::Remote, Op::CreateDirRemote),
-        (Direction::Pull, false) => (Side::Remote, Side::Local, Op::Download),
-        (Direction::Pull, true) => (Side::Remote, Side::Local, Op::CreateDirLocal),
+/// Source and target, where one side is the truth.
+fn ends(direction: Direction) -> (Side, Side) {
+    match direction {
+        Direction::Push => (Side::Local, Side::Remote),
+        Direction::Pull | Direction::Merge => (Side::Remote, Side::Local),
+    }
+}
+
+pub(super) fn transfer(
+    direction: Direction,
+    triple: &Triple,
+    source: State,
+    target: State,
+) -> Verdict {
+    let (source_side, target_side) = ends(direction);
+    let op = match (target_side, triple.key.kind) {
+        (Side::Remote, EntryKind::File) => Op::Upload,
+        (Side::Remote, EntryKind::Dir) => Op::CreateDirRemote,
+        (Side::Local, EntryKind::File) => Op::Download,
+        (Side::Local, EntryKind::Dir) => Op::CreateDirLocal,
     };
     let reason = match (source, target) {
         (State::New, State::Absent) => Reason::New(source_side),
@@ -244,9 +277,10 @@ fn transfer(direction: Direction, triple: &Triple, source: State, target: State)
 }
 
 fn delete(direction: Direction, triple: &Triple, target: State) -> Verdict {
-    let (source_side, target_side, op) = match direction {
-        Direction::Push => (Side::Local, Side::Remote, Op::DeleteRemote),
-        Direction::Pull => (Side::Remote, Side::Local, Op::DeleteLocal),
+    let (source_side, target_side) = ends(direction);
+    let op = match target_side {
+        Side::Remote => Op::DeleteRemote,
+        Side::Local => Op::DeleteLocal,
     };
     let reason = match target {
         State::New => Reason::Stray(target_side),
@@ -269,14 +303,20 @@ fn displaces_something_else(triple: &Triple, target_side: Side, target: State) -
     }
 }
 
-fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
+pub(super) fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
+    let may_be_renamed = op == Op::DeleteRemote && triple.key.kind == EntryKind::File;
     Box::new(Action {
         key: triple.key.clone(),
         op,
         reason,
-        local: triple.local.clone(),
-        remote: triple.remote.clone(),
-        base: triple.base.clone(),
+        local: triple.local.clone().map(Box::new),
+        remote: triple.remote.clone().map(Box::new),
+        base: triple
+            .base
+            .as_ref()
+            .filter(|_| may_be_renamed)
+            .map(|base| Box::new(base.clone())),
+        is_known: triple.base.is_some(),
         keep_displaced,
         changed: Changed {
             local: local_state(triple) == State::Changed,

@@ -87,6 +87,8 @@ impl Stop {
             None => return self,
             Some(Direction::Push) => "push",
             Some(Direction::Pull) => "pull",
+            // No option asks for a merge.
+            Some(Direction::Merge) => return self,
         };
         self.hint = self.hint.replace(
             "`ows sync --",
@@ -157,7 +159,7 @@ fn exceeds(count: u64, total: u64, percent: u8) -> bool {
 /// Guard `remote-root`: the remote is missing or empty, and the base is not.
 pub fn remote_root(plan: &Plan, direction: Direction) -> Stop {
     let hint = match direction {
-        Direction::Push => {
+        Direction::Push | Direction::Merge => {
             "if it is meant to be empty, and the workspace shall be pushed again: \
              `ows sync --force remote-root`; if it is another bucket or folder, correct the configuration; nothing was changed"
         }

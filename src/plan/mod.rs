@@ -52,6 +52,7 @@
 mod decide;
 pub mod guards;
 pub mod mailbox;
+pub mod merge;
 mod planner;
 #[cfg(test)]
 mod tests;
@@ -66,7 +67,7 @@ pub use decide::decide;
 pub use planner::{Caution, Planner, Rules};
 pub use unknown::UnknownPaths;
 
-/// Which side is the truth in a one-way run.
+/// Which way content goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
@@ -74,6 +75,8 @@ pub enum Direction {
     Push,
     /// The local folder is made equal to the remote.
     Pull,
+    /// Both get what only the other has; nothing is deleted. See [`merge`].
+    Merge,
 }
 
 /// One of the two sides.
@@ -130,6 +133,8 @@ pub struct Answers {
     pub local_is_base: Option<bool>,
     /// Whether both sides hold the same content.
     pub sides_equal: Option<bool>,
+    /// Which side's content is newer, by [`merge::newer`].
+    pub newer: Option<Side>,
     /// The local file could not be read, or changed while it was read: left for the next run, with the reason.
     pub failed: Option<String>,
 }
@@ -141,6 +146,8 @@ pub enum Question {
     LocalIsBase,
     /// Do both sides hold the same content? They have the same size.
     SidesEqual,
+    /// Which side's content is newer? It is another one on each.
+    Newer,
     /// What is the BLAKE3 of the local file? Asked when it may be the new name of a file that went away.
     LocalHash,
 }
@@ -159,7 +166,7 @@ pub enum Op {
     /// The remote file gets this action's path as its new name.
     MoveRemote {
         /// Its old name.
-        from: RelPath,
+        from: Box<RelPath>,
         /// The base row of the old name.
         old: Box<BaseRow>,
     },
@@ -167,6 +174,22 @@ pub enum Op {
     CreateDirLocal,
     /// The folder is created in the remote.
     CreateDirRemote,
+    /// The sides hold different things: one keeps the name, the other is copied to a name beside it on both sides.
+    Conflict {
+        /// Who keeps the name.
+        keeps: Keeps,
+    },
+}
+
+/// Who keeps the name in a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeps {
+    /// The local file.
+    Local,
+    /// The remote file.
+    Remote,
+    /// A folder, which is on the side where there is no file.
+    Folder,
 }
 
 impl Op {
@@ -180,16 +203,19 @@ impl Op {
             Self::MoveRemote { .. } => "move_remote",
             Self::CreateDirLocal => "create_dir_local",
             Self::CreateDirRemote => "create_dir_remote",
+            Self::Conflict { .. } => "conflict",
         }
     }
 
-    /// The side that is changed.
+    /// The side that is changed; of both of them, the remote.
     pub fn writes_to(&self) -> Side {
         match self {
             Self::Download | Self::DeleteLocal | Self::CreateDirLocal => Side::Local,
-            Self::Upload | Self::DeleteRemote | Self::MoveRemote { .. } | Self::CreateDirRemote => {
-                Side::Remote
-            }
+            Self::Upload
+            | Self::DeleteRemote
+            | Self::MoveRemote { .. }
+            | Self::CreateDirRemote
+            | Self::Conflict { .. } => Side::Remote,
         }
     }
 
@@ -223,6 +249,10 @@ pub enum Reason {
     Stray(Side),
     /// Renamed on the side that is the truth.
     Renamed(Side),
+    /// Different on both sides; this one's is the newer, or cannot be told to be the older.
+    Newer(Side),
+    /// A file on one side, and a folder on this one.
+    FolderHasName(Side),
 }
 
 impl Reason {
@@ -250,6 +280,18 @@ impl Reason {
             Self::Stray(Remote) => "not in the workspace",
             Self::Renamed(Local) => "renamed in the workspace",
             Self::Renamed(Remote) => "renamed in the remote",
+            Self::Newer(Local) => {
+                "differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`"
+            }
+            Self::Newer(Remote) => {
+                "differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`"
+            }
+            Self::FolderHasName(Local) => {
+                "a folder in the workspace has its name; the file is kept beside it as `.conflict`"
+            }
+            Self::FolderHasName(Remote) => {
+                "a folder in the remote has its name; the file is kept beside it as `.conflict`"
+            }
         }
     }
 
@@ -267,11 +309,19 @@ impl Reason {
 
     /// Whether a person should hear of it even in a short report: something was changed on the side that follows.
     pub fn is_surprise(self) -> bool {
-        matches!(self, Self::Edited(_) | Self::Stray(_) | Self::Differs(_))
+        matches!(
+            self,
+            Self::Edited(_)
+                | Self::Stray(_)
+                | Self::Differs(_)
+                | Self::Newer(_)
+                | Self::FolderHasName(_)
+        )
     }
 }
 
-/// One step of a plan.
+/// One step of a plan. The first push of a large folder has one for each file, so what most of them do without lies in
+/// boxes of its own.
 #[derive(Debug, Clone)]
 pub struct Action {
     /// Path and kind.
@@ -281,11 +331,13 @@ pub struct Action {
     /// Why.
     pub reason: Reason,
     /// The local side as it was observed: what the step relies on.
-    pub local: Option<LocalFingerprint>,
+    pub local: Option<Box<LocalFingerprint>>,
     /// The remote side as it was observed: what the step relies on.
-    pub remote: Option<RemoteStamp>,
-    /// The base row as it was.
-    pub base: Option<BaseRow>,
+    pub remote: Option<Box<RemoteStamp>>,
+    /// The base row of a file that is to be deleted remotely, and that may have been renamed instead.
+    pub base: Option<Box<BaseRow>>,
+    /// Whether the base has a row for the path.
+    pub is_known: bool,
     /// What the step displaces goes to the trash first.
     pub keep_displaced: bool,
     /// Which sides hold other content than the base records.
@@ -314,10 +366,26 @@ impl Changed {
 impl Action {
     /// Bytes that the step moves over the network.
     pub fn bytes(&self) -> u64 {
+        let (up, down) = self.bytes_each_way();
+        up + down
+    }
+
+    /// Bytes that the step sends, and those that it receives.
+    pub fn bytes_each_way(&self) -> (u64, u64) {
+        let local = self.local.as_ref().map_or(0, |local| local.size);
+        let remote = self.remote.as_ref().map_or(0, |remote| remote.size);
         match self.op {
-            Op::Upload => self.local.as_ref().map_or(0, |local| local.size),
-            Op::Download => self.remote.as_ref().map_or(0, |remote| remote.size),
-            _ => 0,
+            Op::Upload => (local, 0),
+            Op::Download => (0, remote),
+            // The copy goes up too, wherever it came from.
+            Op::Conflict { keeps } => match keeps {
+                Keeps::Local => (local + remote, remote),
+                Keeps::Remote | Keeps::Folder => (
+                    local + if self.local.is_some() { 0 } else { remote },
+                    remote,
+                ),
+            },
+            _ => (0, 0),
         }
     }
 }
@@ -327,6 +395,14 @@ impl Action {
 pub enum Record {
     /// Both sides hold the same content, or a time has changed: this is now agreed.
     Agree(Box<BaseRow>),
+    /// The listing tells when our upload was stored, and nothing else has changed. After a first push that is so for
+    /// every file, so this carries no row.
+    Stored {
+        /// Path and kind.
+        key: SortKey,
+        /// When it was stored, nanoseconds since the epoch.
+        modified_at_ns: i64,
+    },
     /// The path is gone on both sides, or no longer takes part.
     Forget(SortKey),
 }
@@ -380,10 +456,14 @@ pub struct Plan {
     pub moves: Vec<Action>,
     /// Uploads and downloads.
     pub transfers: Vec<Action>,
+    /// Conflicts, when what lies under the names for their copies has come to both sides.
+    pub conflicts: Vec<Action>,
     /// Deletes, last; what lies in a folder before the folder.
     pub deletes: Vec<Action>,
     /// Paths that are left alone and make the run incomplete.
     pub skipped: Vec<Skipped>,
+    /// How many of them could not be decided, since their content could not be read.
+    pub undecided: u64,
     /// Files that need nothing.
     pub unchanged: u64,
     /// What was counted on the way.
@@ -400,6 +480,7 @@ impl Plan {
             .chain(&self.create_dirs)
             .chain(&self.moves)
             .chain(&self.transfers)
+            .chain(&self.conflicts)
             .chain(&self.deletes)
     }
 

@@ -6,8 +6,8 @@ use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
 use super::decide::{Verdict, Withheld, decide};
 use super::{
-    Action, Answers, Direction, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
-    UnknownPaths,
+    Action, Answers, Direction, Keeps, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
+    UnknownPaths, merge,
 };
 
 /// How far a run relies on what the base says of the past; the module's second table has the outcomes.
@@ -135,7 +135,7 @@ impl Planner {
         self.actions
             .retain(|action| !unknown.covers(&action.key.path));
         self.plan.records.retain(|record| match record {
-            Record::Agree(_) => true,
+            Record::Agree(_) | Record::Stored { .. } => true,
             Record::Forget(key) => !unknown.covers(&key.path),
         });
     }
@@ -144,14 +144,17 @@ impl Planner {
         match self.decide(&triple) {
             Verdict::Unchanged => self.count_unchanged(&triple),
             Verdict::Record(record) => {
-                if matches!(record, Record::Agree(_)) {
+                if !matches!(record, Record::Forget(_)) {
                     self.count_unchanged(&triple);
                 }
                 self.plan.records.push(record);
             }
             Verdict::Ask(_) => self.open.push(triple),
             Verdict::Act(action) => self.accept(*action),
-            Verdict::Leave(skipped) => self.plan.skipped.extend(skipped),
+            Verdict::Leave(skipped) => {
+                self.plan.undecided += u64::from(triple.answers.failed.is_some());
+                self.plan.skipped.extend(skipped);
+            }
             Verdict::Withheld(Withheld { skipped, forget }) => {
                 self.plan.skipped.push(skipped);
                 if forget {
@@ -251,7 +254,7 @@ impl Planner {
         candidates
             .map(|action| {
                 let mut triple = Triple::new(action.key.clone());
-                triple.local.clone_from(&action.local);
+                triple.local = action.local.as_deref().cloned();
                 (triple, Question::LocalHash)
             })
             .collect()
@@ -268,12 +271,22 @@ impl Planner {
         };
         self.actions.retain(|action| !stays(action));
         self.withhold_what_has_no_room();
+        if self.rules.direction == Direction::Merge {
+            merge::let_folders_keep_their_names(&mut self.actions);
+        }
         let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);
-        let actions = self.recognise_moves(&blocked);
+        let mut actions = self.recognise_moves(&blocked);
         let mut plan = self.plan;
-        for action in actions {
+        let transfers = |action: &mut Action| matches!(action.op, Op::Upload | Op::Download);
+        // The others are taken out: of a million transfers there is no second list at any time.
+        for action in actions.extract_if(.., |action| !transfers(action)) {
             match &action.op {
-                Op::Upload | Op::Download => plan.transfers.push(action),
+                Op::Upload | Op::Download => {}
+                // The file makes room for the folder.
+                Op::Conflict {
+                    keeps: Keeps::Folder,
+                } => plan.clears.push(action),
+                Op::Conflict { .. } => plan.conflicts.push(action),
                 Op::CreateDirLocal | Op::CreateDirRemote => plan.create_dirs.push(action),
                 Op::MoveRemote { .. } => plan.moves.push(action),
                 Op::DeleteLocal | Op::DeleteRemote => {
@@ -285,6 +298,7 @@ impl Planner {
                 }
             }
         }
+        plan.transfers = actions;
         plan.create_dirs.sort_by(|a, b| a.key.cmp(&b.key));
         // Backwards, what lies in a folder comes before the folder.
         plan.clears.sort_by(|a, b| b.key.cmp(&a.key));
@@ -363,8 +377,8 @@ impl Planner {
             };
             if let (Some(action), Some(base)) = (by_key.get_mut(&new_key), old.base) {
                 action.op = Op::MoveRemote {
-                    from: old_key.path,
-                    old: Box::new(base),
+                    from: Box::new(old_key.path),
+                    old: base,
                 };
                 action.reason = Reason::Renamed(Side::Local);
                 action.remote = old.remote;
@@ -389,7 +403,7 @@ fn movable(action: &Action) -> bool {
 }
 
 fn is_new_upload(action: &Action) -> bool {
-    action.op == Op::Upload && action.base.is_none() && action.remote.is_none()
+    action.op == Op::Upload && !action.is_known && action.remote.is_none()
 }
 
 /// The keys of deletes that make room: on a side with folders, a file that stands where a folder is needed, and a folder
@@ -401,7 +415,7 @@ fn names_in_the_way(actions: &[Action], remote_folders: bool) -> BTreeSet<SortKe
         let side = match action.op {
             Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Remote,
             Op::Download | Op::CreateDirLocal => Side::Local,
-            Op::DeleteLocal | Op::DeleteRemote => continue,
+            Op::DeleteLocal | Op::DeleteRemote | Op::Conflict { .. } => continue,
         };
         if side == Side::Remote && !remote_folders {
             continue;

@@ -181,6 +181,15 @@ fn plan_by(rules: Rules, world: &World, adjust: impl Fn(&mut Triple)) -> Plan {
                     answers.sides_equal = Some(local == content(&world.remote, &triple.key.path));
                 }
                 Question::LocalHash => {}
+                // In the model, the larger number is the newer content.
+                Question::Newer => {
+                    let remote = content(&world.remote, &triple.key.path);
+                    answers.newer = Some(if local > remote {
+                        Side::Local
+                    } else {
+                        Side::Remote
+                    });
+                }
             }
             planner.answer(triple, question, answers, Some(hash(local)));
         }
@@ -256,6 +265,13 @@ impl World {
                 Record::Forget(key) => {
                     self.base.remove(key);
                 }
+                Record::Stored {
+                    key,
+                    modified_at_ns,
+                } => {
+                    let known = self.base.get_mut(key).map(|(row, _)| &mut row.remote);
+                    known.unwrap().set_stored(*modified_at_ns);
+                }
                 Record::Agree(row) => {
                     let content = content(&self.local, &row.key.path);
                     assert_eq!(
@@ -299,7 +315,7 @@ impl World {
                 let Some(Node::File(file)) = self.remote.remove(from.as_str()) else {
                     panic!()
                 };
-                self.base.remove(&SortKey::file(from.clone()));
+                self.base.remove(&SortKey::file((**from).clone()));
                 self.write(Side::Remote, path, file, true);
                 let Node::File(local) = self.local[path.as_str()] else {
                     panic!()
@@ -308,6 +324,7 @@ impl World {
                 self.base
                     .insert(key.clone(), (base_row(key, local, file), file.content));
             }
+            Op::Conflict { keeps } => self.settle(key, *keeps),
             Op::CreateDirLocal => {
                 self.make_dirs(Side::Local, Some(path.clone()));
                 self.base.insert(key.clone(), (dir_row(key), 0));
@@ -330,6 +347,56 @@ impl World {
                 self.base.remove(key);
             }
         }
+    }
+
+    /// As apply does it: a copy on both sides first.
+    fn settle(&mut self, key: &SortKey, keeps: Keeps) {
+        let path = &key.path;
+        let file = |tree: &Tree| match tree.get(path.as_str()) {
+            Some(Node::File(file)) => Some(*file),
+            _ => None,
+        };
+        let (local, remote) = (file(&self.local), file(&self.remote));
+        let loser = match keeps {
+            Keeps::Local => remote,
+            Keeps::Remote => local,
+            Keeps::Folder => local.or(remote),
+        };
+        let loser = loser.expect("something gives its name up");
+        let holds = |tree: &Tree, name: &RelPath| match tree.get(name.as_str()) {
+            None => true,
+            Some(Node::File(file)) => file.content == loser.content,
+            Some(Node::Dir) => false,
+        };
+        let copy = (1..)
+            .map(|attempt| merge::conflict_name(path, attempt).unwrap())
+            .find(|name| holds(&self.local, name) && holds(&self.remote, name))
+            .unwrap();
+        let copy_key = SortKey::file(copy.clone());
+        for side in [Side::Local, Side::Remote] {
+            self.write(side, &copy, loser, false);
+        }
+        let row = base_row(&copy_key, loser, loser);
+        self.base.insert(copy_key, (row, loser.content));
+        let winner = match keeps {
+            Keeps::Local => local,
+            Keeps::Remote => remote,
+            Keeps::Folder => {
+                for side in [Side::Local, Side::Remote] {
+                    if file(self.tree(side)).is_some() {
+                        self.tree(side).remove(path.as_str());
+                    }
+                }
+                self.base.remove(key);
+                return;
+            }
+        };
+        let winner = winner.expect("something keeps its name");
+        for side in [Side::Local, Side::Remote] {
+            self.write(side, path, winner, false);
+        }
+        let row = base_row(key, winner, winner);
+        self.base.insert(key.clone(), (row, winner.content));
     }
 
     fn contents(&self) -> BTreeSet<u8> {
@@ -399,7 +466,7 @@ fn outcome(world: &World, direction: Direction) -> String {
         return format!("{}{trash}: {}", action.op.name(), action.reason.text());
     }
     match plan.records.first() {
-        Some(Record::Agree(_)) => "record".to_owned(),
+        Some(Record::Agree(_) | Record::Stored { .. }) => "record".to_owned(),
         Some(Record::Forget(_)) => "forget".to_owned(),
         None => "nothing".to_owned(),
     }
@@ -576,7 +643,7 @@ fn careful_outcome(world: &World, direction: Direction, caution: Caution) -> Str
     }
     words.extend(plan.skipped.iter().map(|_| "left".to_owned()));
     words.extend(plan.records.iter().map(|record| match record {
-        Record::Agree(_) => "record".to_owned(),
+        Record::Agree(_) | Record::Stored { .. } => "record".to_owned(),
         Record::Forget(_) => "forget".to_owned(),
     }));
     words.join(", ")
@@ -626,7 +693,7 @@ fn every_cell_of_the_table_has_its_outcome_under_every_caution() {
         for direction in [Direction::Push, Direction::Pull] {
             let (local, remote, transfer, delete) = match direction {
                 Direction::Push => (source, target, "upload", "delete_remote"),
-                Direction::Pull => (target, source, "download", "delete_local"),
+                Direction::Pull | Direction::Merge => (target, source, "download", "delete_local"),
             };
             // A remote file whose version is another one is not known to be our own content, even where a local one with
             // other times is.
@@ -730,6 +797,49 @@ fn a_careful_run_does_not_move_and_gives_what_was_left_no_second_use_of_its_name
 }
 
 #[test]
+fn every_cell_of_a_merge_has_its_outcome() {
+    let absent = None;
+    let file = |content, state| Some(File { content, state });
+    let (same, touched, changed, bigger) = (file(1, 0), file(1, 1), file(2, 1), file(3, 1));
+    let (here, there) = (
+        "conflict: differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`",
+        "conflict: differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`",
+    );
+    // Base, local, remote.
+    for (base, local, remote, expected) in [
+        (None, absent, same, "download: new in the remote"),
+        (None, same, absent, "upload: new in the workspace"),
+        (None, same, touched, "record"),
+        (None, changed, same, here),
+        (None, same, changed, there),
+        (None, bigger, changed, here),
+        (None, changed, bigger, there),
+        // What a killed merge has recorded.
+        (Some(1), absent, absent, "forget"),
+        (Some(1), absent, same, "download: missing in the workspace"),
+        (Some(1), absent, changed, "download: changed in the remote"),
+        (Some(1), same, absent, "upload: missing in the remote"),
+        (Some(1), changed, absent, "upload: changed in the workspace"),
+        (Some(1), same, same, "nothing"),
+        (Some(1), touched, same, "record"),
+        (Some(1), same, touched, "record"),
+        (Some(1), changed, same, "upload: changed in the workspace"),
+        (Some(1), same, changed, "download: changed in the remote"),
+        (Some(1), touched, bigger, "download: changed in the remote"),
+        (Some(1), changed, changed, "record"),
+        (Some(1), bigger, changed, here),
+        (Some(1), changed, bigger, there),
+    ] {
+        let world = one(base, local, remote);
+        assert_eq!(
+            outcome(&world, Direction::Merge),
+            expected,
+            "base {base:?}, local {local:?}, remote {remote:?}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_side_is_left_alone_whatever_the_other_holds() {
     let files = [
         None,
@@ -745,7 +855,7 @@ fn an_unknown_side_is_left_alone_whatever_the_other_holds() {
     for base in [None, Some(1)] {
         for local in files {
             for remote in files {
-                for direction in [Direction::Push, Direction::Pull] {
+                for direction in [Direction::Push, Direction::Pull, Direction::Merge] {
                     let world = one(base, local, remote);
                     for side in [Side::Local, Side::Remote] {
                         let plan = plan_with(&world, direction, |triple| match side {
@@ -790,6 +900,31 @@ fn what_the_store_made_of_our_upload_is_recorded_and_not_sent_again() {
         row.remote.stored_by_ns = Some(4);
     }
     assert!(!super::tests::plan(&world, Direction::Push).is_quiet());
+}
+
+#[test]
+fn a_stored_time_that_becomes_known_is_a_record_without_a_row() {
+    let file = Some(File {
+        content: 1,
+        state: 0,
+    });
+    let mut world = one(Some(1), file, file);
+    for (row, _) in world.base.values_mut() {
+        row.remote.modified_at_ns = None;
+        row.remote.stored_by_ns = Some(5);
+    }
+    let plan = world.run(Direction::Push);
+    assert!(matches!(
+        &plan.records[..],
+        [Record::Stored {
+            modified_at_ns: 0,
+            ..
+        }]
+    ));
+    let row = world.base.values().next().map(|(row, _)| &row.remote);
+    assert!(row.is_some_and(|remote| remote.own && remote.stored_by_ns.is_none()));
+    let second = super::tests::plan(&world, Direction::Push);
+    assert!(second.is_quiet() && second.records.is_empty());
 }
 
 #[test]
@@ -985,12 +1120,53 @@ proptest! {
         // What the target held and the source did not is in the trash, unless the run replaced its own version.
         for content in start.contents() {
             let replaced_own = first.actions().any(|action| {
-                !action.keep_displaced && action.base.as_ref().is_some_and(|base| base.local.blake3 == Some(hash(content)))
+                !action.keep_displaced && start.base.get(&action.key).is_some_and(|(_, known)| *known == content)
             });
             prop_assert!(world.contents().contains(&content) || replaced_own, "content {} is lost", content);
         }
         let second = plan(&world, direction);
         prop_assert!(second.is_quiet(), "{:?}", second);
+    }
+
+    #[test]
+    fn a_merge_unites_both_sides_and_is_then_quiet_in_every_direction(start in world(), killed in any::<bool>()) {
+        let clash = start.remote.iter().any(|(name, node)| {
+            let below = format!("{name}/");
+            *node != Node::Dir && start.remote.keys().any(|other| other.starts_with(&below))
+        });
+        if clash {
+            return Ok(());
+        }
+        let mut world = start.clone();
+        if !killed {
+            world.base.clear();
+        }
+        let contents = |world: &World| -> BTreeSet<u8> {
+            let files = World::files(&world.local).into_values().chain(World::files(&world.remote).into_values());
+            files.collect()
+        };
+        let before = world.clone();
+        let plan = world.run(Direction::Merge);
+        prop_assert!(plan.actions().all(|action| action.op.deletes_from().is_none()));
+        prop_assert_eq!(World::files(&world.local), World::files(&world.remote));
+        if killed {
+            // What was recorded before may have been replaced by what came of it.
+            for content in contents(&before) {
+                let replaced = plan.actions().any(|action| action.changed != Changed::default());
+                prop_assert!(world.contents().contains(&content) || replaced, "content {} is lost", content);
+            }
+        } else {
+            prop_assert_eq!(contents(&before), contents(&world));
+            for name in World::files(&before.local).keys().chain(World::files(&before.remote).keys()) {
+                let below = format!("{name}/");
+                let is_there = world.local.keys().any(|other| other == name || other.starts_with(&below));
+                prop_assert!(is_there, "{} went away", name);
+            }
+        }
+        for direction in [Direction::Merge, Direction::Push, Direction::Pull] {
+            let second = super::tests::plan(&world, direction);
+            prop_assert!(second.is_quiet(), "{:?} {:?}", direction, second);
+        }
     }
 
     #[test]
@@ -1037,4 +1213,14 @@ proptest! {
             }
         }
     }
+}
+
+/// With a million files to transfer, each byte is a megabyte.
+#[test]
+fn an_action_stays_small() {
+    assert!(
+        std::mem::size_of::<Action>() <= 88,
+        "{} bytes",
+        std::mem::size_of::<Action>()
+    );
 }

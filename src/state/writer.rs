@@ -31,6 +31,7 @@ const CALL: &str = "base_batch";
 
 enum Message {
     Agreed(Box<BaseRow>),
+    Stored(SortKey, i64),
     Forget(SortKey),
     /// Answered when everything before it is durable. Dropped when that will never be.
     Flush(oneshot::Sender<()>),
@@ -137,6 +138,14 @@ impl BaseHandle {
         self.send(Message::Agreed(Box::new(row))).await
     }
 
+    /// The stored time of our own upload is known now; a path without a row gets none.
+    ///
+    /// # Errors
+    /// The error of an earlier batch; [`StateError::Closed`] after the writer has finished.
+    pub async fn stored(&self, key: SortKey, modified_at_ns: i64) -> Result<()> {
+        self.send(Message::Stored(key, modified_at_ns)).await
+    }
+
     /// Like [`BaseWriter::forget`].
     ///
     /// # Errors
@@ -181,8 +190,15 @@ struct Task {
     finished: Option<oneshot::Sender<()>>,
 }
 
-/// What waits to be written, by key: `None` for a path that leaves the base. The last word on a path counts.
-type Batch = BTreeMap<String, Option<Box<BaseRow>>>;
+/// What waits to be written, by key. The last word on a path counts.
+type Batch = BTreeMap<String, Change>;
+
+/// What becomes of a row.
+enum Change {
+    Agreed(Box<BaseRow>),
+    Stored(i64),
+    Forgotten,
+}
 
 /// Why a batch ended.
 enum End {
@@ -234,10 +250,17 @@ impl Task {
             };
             match message {
                 Some(Message::Agreed(row)) => {
-                    batch.insert(row.key.to_text(), Some(row));
+                    batch.insert(row.key.to_text(), Change::Agreed(row));
+                }
+                Some(Message::Stored(key, modified_at_ns)) => {
+                    match batch.entry(key.to_text()).or_insert(Change::Stored(0)) {
+                        Change::Agreed(row) => row.remote.set_stored(modified_at_ns),
+                        Change::Stored(time) => *time = modified_at_ns,
+                        Change::Forgotten => {}
+                    }
                 }
                 Some(Message::Forget(key)) => {
-                    batch.insert(key.to_text(), None);
+                    batch.insert(key.to_text(), Change::Forgotten);
                 }
                 Some(Message::Flush(done)) => return (batch, End::Flush(done)),
                 Some(Message::Finish(done)) => {
@@ -268,10 +291,12 @@ impl Task {
             .ok_or_else(|| self.state.unknown("run", self.run.as_str()))?;
         let mut agreed = Vec::new();
         let mut forgotten = Vec::new();
-        for (key, row) in batch {
-            match row {
-                Some(row) => agreed.push(base::row_as_json(key, row)),
-                None => forgotten.push(key.as_str()),
+        let mut stored = Vec::new();
+        for (key, change) in batch {
+            match change {
+                Change::Agreed(row) => agreed.push(base::row_as_json(key, row)),
+                Change::Stored(time) => stored.push(serde_json::json!([key, time])),
+                Change::Forgotten => forgotten.push(key.as_str()),
             }
         }
         if !agreed.is_empty() {
@@ -279,6 +304,15 @@ impl Task {
                 .bind(pair)
                 .bind(run)
                 .bind(serde_json::Value::Array(agreed).to_string())
+                .execute(transaction.connection())
+                .await
+                .map_err(&failed)?;
+        }
+        if !stored.is_empty() {
+            sqlx::query(sql::BASE_STORED)
+                .bind(pair)
+                .bind(run)
+                .bind(serde_json::Value::Array(stored).to_string())
                 .execute(transaction.connection())
                 .await
                 .map_err(&failed)?;

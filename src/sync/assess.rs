@@ -104,10 +104,14 @@ impl Run<'_> {
         {
             return Ok(Some(guards::remote_root(plan, direction)));
         }
+        // A merge deletes nothing, and what differs is kept twice.
+        if direction == Direction::Merge {
+            return Ok(None);
+        }
         if !opened.has_base && !forced(GuardName::FirstSync) {
             let side = match direction {
                 Direction::Push => Side::Remote,
-                Direction::Pull => Side::Local,
+                Direction::Pull | Direction::Merge => Side::Local,
             };
             let decided = match (self.settings.first_sync, direction) {
                 (FirstSync::Remote, Direction::Pull) => self.options.direction.is_none(),

@@ -88,7 +88,8 @@ fn settings(
         first_sync: match sync.first_sync {
             config::FirstSync::Local => FirstSync::Local,
             config::FirstSync::Remote => FirstSync::Remote,
-            config::FirstSync::Ask | config::FirstSync::Merge => FirstSync::Ask,
+            config::FirstSync::Merge => FirstSync::Merge,
+            config::FirstSync::Ask => FirstSync::Ask,
         },
         trash_remote: sync.trash.remote,
         trash_local: sync.trash.local,

@@ -20,8 +20,26 @@ use crate::state::PairRecord;
 /// Patterns of the workspace itself, one a line.
 const EXCLUDES_FILE: &str = ".sync-excludes";
 
-/// "true" while a pull fills the folder and has not come to its end.
+/// What has begun to fill the folder and has not come to its end, by the names of [`Filling`].
 const FILLING: &str = "filling";
+
+/// What fills the folder: until it has come to its end, nothing that is missing in the folder was deleted by a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Filling {
+    /// A pull.
+    Pull,
+    /// A merge of both sides.
+    Merge,
+}
+
+impl Filling {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pull => "true",
+            Self::Merge => "merge",
+        }
+    }
+}
 
 /// The largest such file that is read.
 const EXCLUDES_MAX: u64 = 1 << 20;
@@ -73,7 +91,11 @@ pub(super) async fn open_local(
                 .to_owned(),
         }));
     }
-    let fills = direction == Direction::Pull || settings.first_sync == super::FirstSync::Remote;
+    let fills = direction == Direction::Pull
+        || matches!(
+            settings.first_sync,
+            super::FirstSync::Remote | super::FirstSync::Merge
+        );
     if !fills && !remote_is_empty(settings).await? {
         return Ok(LocalRoot::Stop(Stop {
             name: GuardName::FirstSync,
@@ -134,8 +156,15 @@ pub(super) fn marker(local: &LocalFolder) -> Outcome<Option<ReplicaId>> {
 /// When the marker cannot be written, or the database not be changed.
 pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> {
     let ours = marker(&opened.local)?.as_ref() == Some(&opened.scope.replica);
-    if direction == Direction::Pull && !(ours && opened.has_base) {
-        set_filling(opened, true).await?;
+    let fills = match direction {
+        Direction::Push => None,
+        Direction::Pull => Some(Filling::Pull),
+        Direction::Merge => Some(Filling::Merge),
+    };
+    if !(ours && opened.has_base)
+        && let Some(fills) = fills
+    {
+        set_filling(opened, Some(fills)).await?;
     }
     mark(opened).await
 }
@@ -145,8 +174,8 @@ pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> 
 /// # Errors
 /// When the database cannot be changed.
 pub(super) async fn complete(opened: &Opened) -> Outcome<()> {
-    if is_filling(opened).await? {
-        set_filling(opened, false).await?;
+    if filling(opened).await?.is_some() {
+        set_filling(opened, None).await?;
     }
     Ok(())
 }
@@ -157,19 +186,30 @@ pub(super) async fn complete(opened: &Opened) -> Outcome<()> {
 /// When the marker or the database cannot be read.
 pub(super) async fn needs_filling(opened: &Opened) -> Outcome<bool> {
     let ours = marker(&opened.local)?.as_ref() == Some(&opened.scope.replica);
-    Ok(!ours || is_filling(opened).await?)
+    Ok(!ours || filling(opened).await?.is_some())
 }
 
-async fn is_filling(opened: &Opened) -> Outcome<bool> {
+/// Whether both sides are to be united: nothing was ever agreed on, or a merge was begun and did not come to its end.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn needs_merge(opened: &Opened) -> Outcome<bool> {
+    Ok(!opened.has_base || filling(opened).await? == Some(Filling::Merge))
+}
+
+async fn filling(opened: &Opened) -> Outcome<Option<Filling>> {
     let value = opened.state.get_value(&opened.pair.id, FILLING).await?;
-    Ok(value.as_deref() == Some("true"))
+    let known = [Filling::Pull, Filling::Merge];
+    Ok(known
+        .into_iter()
+        .find(|filling| value.as_deref() == Some(filling.name())))
 }
 
-async fn set_filling(opened: &Opened, filling: bool) -> Outcome<()> {
-    let value = filling.to_string();
+async fn set_filling(opened: &Opened, filling: Option<Filling>) -> Outcome<()> {
+    let value = filling.map_or("false", Filling::name);
     Ok(opened
         .state
-        .set_value(&opened.pair.id, FILLING, &value)
+        .set_value(&opened.pair.id, FILLING, value)
         .await?)
 }
 
@@ -271,7 +311,7 @@ pub(super) async fn local_root(
     direction: Direction,
     options: &SyncOptions,
 ) -> Outcome<Option<Stop>> {
-    if !opened.has_base || direction == Direction::Pull {
+    if !opened.has_base || direction != Direction::Push {
         return Ok(None);
     }
     let marker = marker(&opened.local)?;
@@ -285,15 +325,21 @@ pub(super) async fn local_root(
     match marker {
         Some(marker) if marker == opened.scope.replica => {
             let forced = options.force.contains(&GuardName::LocalRoot);
-            if forced || !is_filling(opened).await? {
-                return Ok(None);
-            }
-            Ok(Some(stop(
+            let filling = if forced { None } else { filling(opened).await? };
+            Ok(filling.map(|filling| match filling {
+                Filling::Merge => stop(
+                    "the first run was uniting both sides, and that did not come to its end, so what is missing in the \
+                     local folder was never there",
+                    "to go on: `ows sync` with `firstSync: \"merge\"`; to give the rest up, and make the remote equal to \
+                     the workspace: `ows sync --force local-root`; nothing was changed",
+                ),
+                Filling::Pull => stop(
                 "the local folder was being filled from the remote, and that did not come to its end, so what is missing \
                  in it was never there",
                 "to fill the rest: `ows sync --direction pull`; to give the rest up, and remove it from the remote: \
                  `ows sync --force local-root`; nothing was changed",
-            )))
+                ),
+            }))
         }
         Some(_) if options.force.contains(&GuardName::LocalRoot) => Ok(None),
         Some(_) => Ok(Some(stop(

@@ -158,10 +158,9 @@ impl Run<'_> {
         if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
             return Err(show::stopped(report, stop));
         }
-        let fill_first = self.fills_first(opened).await?;
         let mut filled = Ok(());
-        if fill_first {
-            filled = self.pass(opened, Direction::Pull, false, report).await;
+        if let Some(direction) = self.fills_first(opened).await? {
+            filled = self.pass(opened, direction, false, report).await;
             let is_partial =
                 matches!(&filled, Err(failure) if failure.kind == FailureKind::Partial);
             let goes_on = filled.is_ok() || is_partial && !roots::needs_filling(opened).await?;
@@ -175,12 +174,21 @@ impl Run<'_> {
             .and(filled)
     }
 
-    /// Whether the folder is filled from the remote before the ordinary pass.
-    pub(super) async fn fills_first(&self, opened: &Opened) -> Outcome<bool> {
-        let asked_for = self.options.direction.is_none()
-            && self.settings.mode == SyncMode::Mailbox
-            && self.settings.first_sync == FirstSync::Remote;
-        Ok(asked_for && (!opened.has_base || roots::needs_filling(opened).await?))
+    /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
+    pub(super) async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
+        if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
+            return Ok(None);
+        }
+        let fills = match self.settings.first_sync {
+            FirstSync::Remote => !opened.has_base || roots::needs_filling(opened).await?,
+            FirstSync::Merge => roots::needs_merge(opened).await?,
+            FirstSync::Ask | FirstSync::Local => false,
+        };
+        let direction = match self.settings.first_sync {
+            FirstSync::Merge => Direction::Merge,
+            _ => Direction::Pull,
+        };
+        Ok(fills.then_some(direction))
     }
 
     /// Looks at both sides, plans, and asks the guards.

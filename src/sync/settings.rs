@@ -51,6 +51,8 @@ pub enum FirstSync {
     Local,
     /// The remote: fills the workspace, then pushes.
     Remote,
+    /// Both: each side gets what only the other has, and what differs is kept twice. See [`crate::plan::merge`].
+    Merge,
 }
 
 /// What a pair is and how it is kept in sync. The command line makes it from the configuration; a program that embeds

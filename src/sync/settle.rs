@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use chrono::Utc;
 use futures::StreamExt;
 use ows_providers::hash::{ContentHasher, ContentHashes};
-use ows_providers::{GetOptions, HashKind, Provider, RelPath};
+use ows_providers::{GetOptions, Provider, RelPath};
 
+use crate::apply::sides_equal;
 use crate::cancel::Cancel;
 use crate::error::Outcome;
 use crate::local::{LocalErrorKind, LocalFolder};
-use crate::plan::{Answers, Planner, Question, Triple};
+use crate::plan::merge::{self, Times};
+use crate::plan::{Answers, Planner, Question, Side, Triple};
 use crate::tree::{LocalFingerprint, RemoteStamp};
 
 /// What proves that both sides hold the same content.
@@ -92,13 +95,21 @@ async fn answer(
     triple.local = Some(fingerprint);
     match question {
         Question::LocalHash => {}
+        Question::Newer => match newer(provider, &path, &triple).await {
+            Ok(newer) => answers.newer = Some(newer),
+            Err(error) => {
+                answers.failed = Some(format!(
+                    "its time in the remote could not be told, so it was left alone: {error}"
+                ));
+            }
+        },
         Question::LocalIsBase => {
             let recorded = triple.base.as_ref().and_then(|base| base.local.blake3);
             answers.local_is_base = Some(recorded == Some(hashes.blake3));
         }
         Question::SidesEqual => match &triple.remote {
             None => answers.sides_equal = Some(false),
-            Some(remote) => match sides_equal(proof, provider, &path, remote, &hashes).await {
+            Some(remote) => match compared(proof, provider, &path, remote, &hashes).await {
                 Ok(equal) => answers.sides_equal = Some(equal),
                 Err(error) => {
                     answers.failed = Some(format!(
@@ -109,6 +120,51 @@ async fn answer(
         },
     }
     (triple, question, answers, Some(hashes.blake3))
+}
+
+async fn compared(
+    proof: Proof,
+    provider: &dyn Provider,
+    path: &RelPath,
+    remote: &RemoteStamp,
+    hashes: &ContentHashes,
+) -> ows_providers::Result<bool> {
+    if proof == Proof::Hash {
+        return sides_equal(provider, path, remote, hashes).await;
+    }
+    let options = GetOptions {
+        range: None,
+        version: remote.version.clone(),
+    };
+    let mut download = provider.get(path, options).await?;
+    let mut hasher = ContentHasher::new();
+    while let Some(piece) = download.body.next().await {
+        hasher.update(&piece?);
+    }
+    Ok(hasher.finish().blake3 == hashes.blake3)
+}
+
+/// Which side's content is newer. A listing may not tell the time that was stored with the content.
+async fn newer(
+    provider: &dyn Provider,
+    path: &RelPath,
+    triple: &Triple,
+) -> ows_providers::Result<Side> {
+    let remote = triple.remote.as_ref();
+    let mut remote_ns = remote.and_then(|remote| remote.mtime_ns);
+    if remote_ns.is_none() {
+        let told = provider.stat(path).await?;
+        let stored = told
+            .modified_at_ns
+            .or(remote.and_then(|remote| remote.modified_at_ns));
+        remote_ns = told.mtime_ns.or(stored);
+    }
+    Ok(merge::newer(Times {
+        local_ns: triple.local.as_ref().map_or(0, |local| local.mtime_ns),
+        remote_ns,
+        host_now_ns: Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX),
+        provider_now_ns: provider.clock().and_then(|now| now.timestamp_nanos_opt()),
+    }))
 }
 
 /// Hashes a local file. An error is the word about it.
@@ -136,55 +192,4 @@ pub(super) async fn hash_local(
             "an internal error ended the work on this path: {error}"
         )),
     }
-}
-
-/// Equal sizes are known. A hash that the remote tells proves equality; whether a difference proves anything is the
-/// provider's to say. Else its metadata may tell more, and in the end the content does.
-pub(super) async fn sides_equal(
-    proof: Proof,
-    provider: &dyn Provider,
-    path: &RelPath,
-    remote: &RemoteStamp,
-    hashes: &ContentHashes,
-) -> ows_providers::Result<bool> {
-    if proof == Proof::Hash
-        && let Some(equal) = told_equal(provider, path, remote, hashes).await?
-    {
-        return Ok(equal);
-    }
-    let options = GetOptions {
-        range: None,
-        version: remote.version.clone(),
-    };
-    let mut download = provider.get(path, options).await?;
-    let told = download.entry.hash.as_ref();
-    if proof == Proof::Hash && told.is_some_and(|hash| hashes.agree_with(hash)) {
-        return Ok(true);
-    }
-    let mut hasher = ContentHasher::new();
-    while let Some(piece) = download.body.next().await {
-        hasher.update(&piece?);
-    }
-    Ok(hasher.finish().blake3 == hashes.blake3)
-}
-
-/// What the remote tells without its content; `None` when that proves nothing.
-async fn told_equal(
-    provider: &dyn Provider,
-    path: &RelPath,
-    remote: &RemoteStamp,
-    hashes: &ContentHashes,
-) -> ows_providers::Result<Option<bool>> {
-    let capability = provider.capabilities().hash;
-    if let Some(hash) = &remote.hash {
-        let equal = hashes.agree_with(hash);
-        let proves = capability.is_some_and(|hash| hash.difference_proves);
-        return Ok((equal || proves).then_some(equal));
-    }
-    if capability.is_none_or(|hash| hash.kind != HashKind::Md5) {
-        return Ok(None);
-    }
-    let stat = provider.stat(path).await?;
-    let agrees = stat.hash.is_some_and(|hash| hashes.agree_with(&hash));
-    Ok((stat.version == remote.version && agrees).then_some(true))
 }

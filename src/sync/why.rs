@@ -17,7 +17,7 @@ use crate::error::{FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::Observed as Looked;
 use crate::plan::guards::{GuardName, Stop};
-use crate::plan::{Action, Direction, Op, Record, mailbox};
+use crate::plan::{Action, Op, Record, mailbox};
 use crate::report::{ActionLine, ApiCalls, Report, Reporter};
 use crate::tree::{LocalFingerprint, RemoteStamp};
 
@@ -210,11 +210,8 @@ impl Run<'_> {
         if let Some(stop) = overlap::guard(self.settings, opened, false).await? {
             return Ok(stopped(report, stop, None));
         }
-        let direction = if self.fills_first(opened).await? {
-            Direction::Pull
-        } else {
-            self.direction()
-        };
+        let filling = self.fills_first(opened).await?;
+        let direction = filling.unwrap_or_else(|| self.direction());
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Ok(stopped(report, stop, None));
         }
@@ -277,6 +274,8 @@ impl Run<'_> {
         let record = observed.plan.records.iter().find(|record| match record {
             Record::Agree(row) => row.key.path == *path,
             Record::Forget(key) => key.path == *path,
+            // Only a time becomes known.
+            Record::Stored { .. } => false,
         });
         match record {
             // A file as young as the last look is looked at again: nothing that a person needs to hear of.
@@ -289,7 +288,7 @@ impl Run<'_> {
                 Verdict::Records,
                 "it is gone on both sides, or no longer takes part; the next run only forgets it",
             ),
-            None => self.at_rest(why),
+            Some(Record::Stored { .. }) | None => self.at_rest(why),
         }
     }
 
@@ -474,7 +473,7 @@ fn concerns(action: &Action, path: &RelPath) -> bool {
 }
 
 fn is_about(action: &Action, path: &RelPath) -> bool {
-    let moved_from = matches!(&action.op, Op::MoveRemote { from, .. } if from == path);
+    let moved_from = matches!(&action.op, Op::MoveRemote { from, .. } if **from == *path);
     action.key.path == *path || moved_from
 }
 
@@ -489,10 +488,11 @@ fn deed(action: &Action, path: &RelPath) -> String {
         Op::Download => "downloads it".to_owned(),
         Op::DeleteLocal => "moves it from the workspace into the local trash".to_owned(),
         Op::DeleteRemote => "deletes it in the remote, where it goes to the trash".to_owned(),
-        Op::MoveRemote { from, .. } if from == path => {
+        Op::MoveRemote { from, .. } if **from == *path => {
             format!("gives it the name `{}` in the remote", action.key.path)
         }
         Op::MoveRemote { from, .. } => format!("renames `{from}` to it in the remote"),
+        Op::Conflict { .. } => "keeps both versions, one of them under another name".to_owned(),
         Op::CreateDirLocal => "creates the folder in the workspace".to_owned(),
         Op::CreateDirRemote => "creates the folder in the remote".to_owned(),
     };

@@ -79,6 +79,7 @@ impl Run<'_> {
             roots::marker(&opened.local)?
         };
         let known_before = observed.plan.skipped.len() as u64;
+        let undecided = observed.plan.undecided;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let caution = observed.plan.caution;
         let mut applier = self.applier(opened, enforcement, writer.handle(), marker, caution);
@@ -98,7 +99,8 @@ impl Run<'_> {
             tally.counts.failed + tally.counts.skipped
         };
         // What was left before anything was begun (names that cannot be used here) is left by every run.
-        if result.is_ok() && written.is_ok() && !guarded && left == known_before {
+        // What could not be read is another matter: the next run decides about it.
+        if result.is_ok() && written.is_ok() && !guarded && left == known_before && undecided == 0 {
             roots::complete(opened).await?;
         }
         if result.is_ok() && with_mail {

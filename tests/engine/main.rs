@@ -12,6 +12,7 @@ mod ingest;
 mod lease;
 mod mailbox;
 mod max_change;
+mod merge;
 mod mirror;
 mod random;
 mod rows;

@@ -5,7 +5,7 @@ use super::World;
 #[test]
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
-        "{ sync: { provider: 'dropbox', mode: 'bisync', firstSync: 'merge', conflictResolve: 'local',
+        "{ sync: { provider: 'dropbox', mode: 'bisync', conflictResolve: 'local',
              notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
              watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
@@ -14,7 +14,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
     for name in [
         "sync.provider: \"dropbox\"",
         "sync.mode: \"bisync\"",
-        "sync.firstSync: \"merge\"",
         "sync.conflictResolve",
         "sync.notifyOnInbox",
         "sync.notify",
@@ -30,7 +29,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 11, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 10, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
@@ -40,7 +39,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
 #[test]
 fn inactive_values_written_out_are_fine() {
     let config = World::with(
-        "{ sync: { provider: 'off', mode: 'mailbox', firstSync: 'remote', conflictResolve: 'newer', ingest: false,
+        "{ sync: { provider: 'off', mode: 'mailbox', firstSync: 'merge', conflictResolve: 'newer', ingest: false,
              ingestPath: 'inbox', notifyOnInbox: false, maxChange: 100, checkpoint: false, watch: false, auditDays: 0,
              interval: 0, onSessionStart: false, onSessionEnd: false },
            backup: { enabled: false } }",

@@ -204,6 +204,10 @@ fn wrong_sync_values_are_refused() {
             "mode: 'mirror', firstSync: 'local'",
             "`sync.firstSync`: is `local`, but in mirror mode",
         ),
+        (
+            "mode: 'mirror', firstSync: 'merge'",
+            "`sync.firstSync`: is `merge`, but in mirror mode",
+        ),
         ("checkpoint: 0", "`sync.checkpoint`: found a number"),
         ("settle: 90000", "`sync.settle`: found 90000"),
         ("auditDays: -1", "`sync.auditDays`: found -1"),

@@ -323,3 +323,29 @@ proptest! {
         runtime.block_on(follow(steps));
     }
 }
+
+#[tokio::test]
+async fn a_stored_time_changes_its_row_and_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state_with_pair(folder.path()).await;
+    // Those of 7 and 14 have the end of their upload, and no stored time.
+    write_rows(&state, (1..20).map(|n| row(&format!("f{n:02}"), n))).await;
+    let writer = state.base_writer(&pair_id(), &run_id(1));
+    let handle = writer.handle();
+    let key = |text: &str| SortKey::from_text(text).unwrap();
+    handle.stored(key("f07"), 70).await.unwrap();
+    handle.stored(key("nothing"), 80).await.unwrap();
+    // The last word on a path counts, also within a batch.
+    handle.stored(key("f14"), 1).await.unwrap();
+    handle.stored(key("f14"), 140).await.unwrap();
+    writer.agreed(row("f13", 13)).await.unwrap();
+    handle.stored(key("f13"), 130).await.unwrap();
+    writer.forget(key("f01")).await.unwrap();
+    handle.stored(key("f01"), 10).await.unwrap();
+    writer.finish().await.unwrap();
+    let mut expected: Vec<_> = (2..20).map(|n| row(&format!("f{n:02}"), n)).collect();
+    for (place, time) in [(5, 70), (12, 140), (11, 130)] {
+        expected[place].remote.set_stored(time);
+    }
+    assert_eq!(all_rows(&state).await, expected);
+}

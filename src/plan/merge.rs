@@ -1,0 +1,226 @@
+//! The union of two sides that have nothing agreed on yet: a first run with `firstSync: "merge"`.
+//!
+//! Nothing is deleted and nothing is replaced that is not kept beside it on both sides. A run that was killed leaves rows
+//! behind, so a base may be there for some paths; it tells which side changed since, and no more: what is missing on one
+//! side is copied there once more.
+//!
+//! | base | one side | other side | outcome |
+//! |------|----------|------------|---------|
+//! | any  | unknown  | any        | left alone, reported |
+//! | yes  | absent   | absent     | forget the row |
+//! | any  | there    | absent     | copied across |
+//! | yes  | same     | same       | nothing |
+//! | yes  | changed  | same       | copied across |
+//! | any  | changed or new | changed or new | `=`: record; else a conflict |
+//!
+//! In a conflict the newer one keeps the name ([`newer`]), and the other stays beside it on both sides under
+//! [`conflict_name`]. Where one side has a file and the other a folder of that name, the folder keeps it.
+
+use std::collections::BTreeSet;
+
+use ows_providers::{EntryKind, PathError, RelPath};
+
+use super::decide::{self, State, Verdict};
+use super::{Action, Direction, Keeps, Op, Question, Reason, Record, Side, Triple};
+use crate::tree::COARSEST_TICK_NS;
+
+/// How far the host's clock may be from the provider's before times of the two sides cannot be compared, in nanoseconds.
+pub const CLOCK_SKEW_NS: i64 = 5 * 60 * 1_000_000_000;
+
+/// How far in the future a modification time may lie before it cannot be one.
+const FUTURE_NS: i64 = CLOCK_SKEW_NS;
+
+/// Decides one path of a merge. Total: every triple has an outcome.
+pub(super) fn decide(triple: &Triple, local: State, remote: State) -> Verdict {
+    match (local, remote) {
+        (State::Absent, State::Absent) if triple.base.is_none() => Verdict::Unchanged,
+        (State::Absent, State::Absent) => Verdict::Record(Record::Forget(triple.key.clone())),
+        (State::Same, State::Same) => Verdict::Unchanged,
+        (State::Same | State::Touched, State::Same | State::Touched) => decide::agree(triple),
+        (_, State::Absent) => decide::transfer(Direction::Push, triple, local, remote),
+        (State::Absent, _) => decide::transfer(Direction::Pull, triple, remote, local),
+        (State::Changed, State::Same | State::Touched) => {
+            decide::transfer(Direction::Push, triple, local, remote)
+        }
+        _ if triple.key.kind == EntryKind::Dir => decide::agree(triple),
+        _ => both_changed(triple, local, remote),
+    }
+}
+
+fn both_changed(triple: &Triple, local: State, remote: State) -> Verdict {
+    let size = |size: Option<u64>| size.unwrap_or_default();
+    let sizes_differ = size(triple.local.as_ref().map(|side| side.size))
+        != size(triple.remote.as_ref().map(|side| side.size));
+    if !sizes_differ {
+        match triple.answers.sides_equal {
+            None => return Verdict::Ask(Question::SidesEqual),
+            Some(true) => return decide::agree(triple),
+            Some(false) => {}
+        }
+    }
+    if matches!(local, State::Same | State::Touched) {
+        return decide::transfer(Direction::Pull, triple, remote, local);
+    }
+    let Some(winner) = triple.answers.newer else {
+        return Verdict::Ask(Question::Newer);
+    };
+    let keeps = match winner {
+        Side::Local => Keeps::Local,
+        Side::Remote => Keeps::Remote,
+    };
+    let op = Op::Conflict { keeps };
+    Verdict::Act(decide::act(triple, op, Reason::Newer(winner), false))
+}
+
+/// What is known of the times of the two sides.
+#[derive(Debug, Clone, Copy)]
+pub struct Times {
+    /// When the local content was made, nanoseconds since the epoch.
+    pub local_ns: i64,
+    /// When the remote content was made.
+    pub remote_ns: Option<i64>,
+    /// What the host's clock shows.
+    pub host_now_ns: i64,
+    /// What the provider's clock shows.
+    pub provider_now_ns: Option<i64>,
+}
+
+/// Which side's content is newer, and so keeps the name. A tie, a time that cannot be one, and clocks that do not agree:
+/// the remote's, since others see it already.
+pub fn newer(times: Times) -> Side {
+    let skewed = times
+        .provider_now_ns
+        .is_none_or(|now| now.abs_diff(times.host_now_ns) > CLOCK_SKEW_NS.unsigned_abs());
+    let usable = |time: i64| time > 0 && time <= times.host_now_ns.saturating_add(FUTURE_NS);
+    match times.remote_ns {
+        Some(remote) if !skewed && usable(remote) && usable(times.local_ns) => {
+            if times.local_ns > remote.saturating_add(COARSEST_TICK_NS) {
+                Side::Local
+            } else {
+                Side::Remote
+            }
+        }
+        _ => Side::Remote,
+    }
+}
+
+/// The `attempt`-th name for the content that does not keep its name: `.conflict`, then `.conflict2` behind it.
+///
+/// # Errors
+/// When the name becomes too long.
+pub fn conflict_name(path: &RelPath, attempt: u32) -> Result<RelPath, PathError> {
+    let name = path.name();
+    match attempt {
+        0 | 1 => path.with_name(&format!("{name}.conflict")),
+        _ => path.with_name(&format!("{name}.conflict{attempt}")),
+    }
+}
+
+/// A file on one side whose name is a folder on the other gives the name up: its copy becomes a conflict.
+pub(super) fn let_folders_keep_their_names(actions: &mut [Action]) {
+    let mut folders: BTreeSet<(Side, RelPath)> = BTreeSet::new();
+    for action in actions.iter() {
+        // What is copied from a side lies in folders of that side.
+        let from = match action.op {
+            Op::Upload | Op::CreateDirRemote => Side::Local,
+            Op::Download | Op::CreateDirLocal => Side::Remote,
+            _ => continue,
+        };
+        let path = &action.key.path;
+        let own = (action.key.kind == EntryKind::Dir).then(|| path.clone());
+        let mut at = own.or_else(|| path.parent());
+        while let Some(folder) = at {
+            at = folder.parent();
+            if !folders.insert((from, folder)) {
+                break;
+            }
+        }
+    }
+    for action in actions {
+        let other = match action.op {
+            Op::Upload => Side::Remote,
+            Op::Download => Side::Local,
+            _ => continue,
+        };
+        if folders.contains(&(other, action.key.path.clone())) {
+            action.op = Op::Conflict {
+                keeps: Keeps::Folder,
+            };
+            action.reason = Reason::FolderHasName(other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60 * 1_000_000_000;
+    const NOW: i64 = 1_000_000 * MINUTE;
+
+    fn winner(local_ns: i64, remote_ns: Option<i64>, provider_now_ns: Option<i64>) -> Side {
+        newer(Times {
+            local_ns,
+            remote_ns,
+            host_now_ns: NOW,
+            provider_now_ns,
+        })
+    }
+
+    #[test]
+    fn the_newer_one_keeps_the_name_and_the_remote_where_that_cannot_be_told() {
+        let clock = Some(NOW + 4 * MINUTE);
+        let early = NOW - 60 * MINUTE;
+        for (local, remote, clock, expected) in [
+            (early + MINUTE, Some(early), clock, Side::Local),
+            (early, Some(early + MINUTE), clock, Side::Remote),
+            // A tie, also where one side stores no finer times.
+            (early, Some(early), clock, Side::Remote),
+            (early + COARSEST_TICK_NS, Some(early), clock, Side::Remote),
+            (
+                early + COARSEST_TICK_NS + 1,
+                Some(early),
+                clock,
+                Side::Local,
+            ),
+            // No times, or none that can be.
+            (early, None, clock, Side::Remote),
+            (early, Some(0), clock, Side::Remote),
+            (0, Some(early), clock, Side::Remote),
+            (NOW + 6 * MINUTE, Some(early), clock, Side::Remote),
+            (early, Some(NOW + 6 * MINUTE), clock, Side::Remote),
+            // Clocks that do not agree, or cannot be compared.
+            (
+                early + MINUTE,
+                Some(early),
+                Some(NOW + 6 * MINUTE),
+                Side::Remote,
+            ),
+            (
+                early + MINUTE,
+                Some(early),
+                Some(NOW - 6 * MINUTE),
+                Side::Remote,
+            ),
+            (early + MINUTE, Some(early), None, Side::Remote),
+        ] {
+            assert_eq!(
+                winner(local, remote, clock),
+                expected,
+                "{local} {remote:?} {clock:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn conflict_names_are_counted_behind_the_whole_name() {
+        for (path, attempt, name) in [
+            ("a.txt", 1, "a.txt.conflict"),
+            ("a.txt", 2, "a.txt.conflict2"),
+            ("d/.env", 12, "d/.env.conflict12"),
+        ] {
+            let named = conflict_name(&RelPath::new(path).unwrap(), attempt).unwrap();
+            assert_eq!(named.as_str(), name);
+        }
+    }
+}
