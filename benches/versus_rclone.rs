@@ -11,7 +11,7 @@
 //! over the turns, since what else loads the machine then weighs on both.
 //!
 //! - `OWS_BENCH_ONLY=noop`: only cases whose name contains this.
-//! - `OWS_BENCH_FILES`, `OWS_BENCH_SMALL`: the numbers of files of the first two cases, 50,000 and 10,000.
+//! - `OWS_BENCH_FILES`, `OWS_BENCH_SMALL`: how many files the cases with many, and with few, of them have: 50,000 and 10,000.
 //! - `OWS_BENCH_BINARY`: another `ows`, such as the static one.
 //!
 //! | case | what is timed |
@@ -19,6 +19,8 @@
 //! | `noop` | a run that finds 50,000 files in sync |
 //! | `small` | the first push of 10,000 files of 1 to 8 KiB |
 //! | `large` | the first push of 10 files of 100 MB |
+//! | `mirror-10000` | mirror mode: the first pull of 10,000 files of 1 to 8 KiB into an empty folder |
+//! | `changed-100` | a push of 100 changed files of 50,000 |
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
@@ -50,7 +52,7 @@ fn main() {
         about(&ows(), "--version"),
         about(&rclone, "version")
     );
-    for case in [noop(), small(), large()] {
+    for case in [noop(), small(), large(), mirror(), changed()] {
         for latency in [0, 20] {
             if format!("{}-{latency}ms", case.name).contains(&only) {
                 run_case(&case, latency, runs, &server, &rclone);
@@ -78,26 +80,34 @@ fn about(program: &Path, option: &str) -> String {
 /// A case: its tree, and rclone's flags that do best in it.
 struct Case {
     name: &'static str,
-    /// Whether the remote holds everything already when the clock starts.
-    in_sync: bool,
+    /// What is there when the clock starts.
+    start: Start,
     fill: fn(&TempTree),
     /// Name and flags of each way to run rclone.
     flags: Vec<(&'static str, Vec<&'static str>)>,
 }
 
+/// What is there when the clock starts, and so which way the files go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// The tree alone: everything is pushed.
+    Empty,
+    /// Both sides, in sync.
+    InSync,
+    /// Both sides, in sync but for some files of the tree that were rewritten.
+    Changed,
+    /// The remote alone: everything is pulled into an empty folder.
+    Remote,
+}
+
+/// How many files are rewritten before each push of [`Start::Changed`].
+const CHANGED: usize = 100;
+
 fn noop() -> Case {
     Case {
         name: "noop",
-        in_sync: true,
-        fill: |tree| {
-            for index in 0..number("OWS_BENCH_FILES", 50_000) {
-                let folder = format!("project-{:02}/src-{}", index / 1000, index / 100 % 10);
-                tree.write(
-                    &format!("{folder}/file-{index:05}.txt"),
-                    format!("content {index}\n"),
-                );
-            }
-        },
+        start: Start::InSync,
+        fill: many_files,
         flags: vec![
             ("rclone", vec![]),
             (
@@ -111,14 +121,8 @@ fn noop() -> Case {
 fn small() -> Case {
     Case {
         name: "small",
-        in_sync: false,
-        fill: |tree| {
-            for index in 0..number("OWS_BENCH_SMALL", 10_000) {
-                let size = 1024 + (index * 7919) % (7 << 10);
-                let path = format!("folder-{:03}/file-{index:05}.bin", index / 100);
-                tree.write(&path, noise(index as u64, size));
-            }
-        },
+        start: Start::Empty,
+        fill: small_files,
         flags: vec![
             ("rclone", vec![]),
             (
@@ -140,7 +144,7 @@ fn small() -> Case {
 fn large() -> Case {
     Case {
         name: "large",
-        in_sync: false,
+        start: Start::Empty,
         fill: |tree| {
             for index in 0..10 {
                 tree.write(&format!("video-{index}.mp4"), noise(index, 100_000_000));
@@ -179,6 +183,84 @@ fn large() -> Case {
     }
 }
 
+fn mirror() -> Case {
+    Case {
+        name: "mirror-10000",
+        start: Start::Remote,
+        fill: small_files,
+        flags: vec![
+            ("rclone", vec![]),
+            (
+                "rclone best",
+                vec![
+                    "--transfers",
+                    "32",
+                    "--checkers",
+                    "32",
+                    "--fast-list",
+                    "--use-server-modtime",
+                ],
+            ),
+        ],
+    }
+}
+
+fn changed() -> Case {
+    Case {
+        name: "changed-100",
+        start: Start::Changed,
+        fill: many_files,
+        flags: vec![
+            ("rclone", vec![]),
+            (
+                "rclone best",
+                vec![
+                    "--transfers",
+                    "32",
+                    "--checkers",
+                    "32",
+                    "--fast-list",
+                    "--use-server-modtime",
+                    "--update",
+                    "--s3-no-head",
+                    "--s3-no-check-bucket",
+                ],
+            ),
+        ],
+    }
+}
+
+fn many_files(tree: &TempTree) {
+    for index in 0..number("OWS_BENCH_FILES", 50_000) {
+        tree.write(&many_name(index), format!("content {index}\n"));
+    }
+}
+
+fn many_name(index: usize) -> String {
+    let folder = format!("project-{:02}/src-{}", index / 1000, index / 100 % 10);
+    format!("{folder}/file-{index:05}.txt")
+}
+
+fn small_files(tree: &TempTree) {
+    for index in 0..number("OWS_BENCH_SMALL", 10_000) {
+        let size = 1024 + (index * 7919) % (7 << 10);
+        let path = format!("folder-{:03}/file-{index:05}.bin", index / 100);
+        tree.write(&path, noise(index as u64, size));
+    }
+}
+
+/// Rewrites files all over the tree, with content that none of them had before.
+fn rewrite(tree: &TempTree, round: usize, turn: usize) {
+    let count = number("OWS_BENCH_FILES", 50_000);
+    for index in 0..CHANGED.min(count) {
+        let path = many_name(index * (count / CHANGED).max(1) % count);
+        tree.write(
+            &path,
+            format!("content {index} of round {round}, turn {turn}\n"),
+        );
+    }
+}
+
 /// Content that does not compress, the same for the same seed.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -193,7 +275,7 @@ fn noise(seed: u64, size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A way to make the remote equal to the tree.
+/// A way to make one side equal to the other.
 struct Client<'a> {
     name: &'static str,
     bucket: String,
@@ -205,25 +287,51 @@ struct Client<'a> {
 fn run_case(case: &Case, latency: u32, runs: usize, server: &S3, rclone: &Path) {
     let tree = TempTree::new();
     (case.fill)(&tree);
-    let places = TempTree::new();
-    let mut clients = vec![ows_client(server, &tree, &places)];
-    for (name, flags) in &case.flags {
-        clients.push(rclone_client(server, &tree, rclone, name, flags));
-    }
+    let (places, target) = (TempTree::new(), TempTree::new());
+    let pushes = |tree| {
+        let mut clients = vec![ows_client(server, tree, &places, "mailbox")];
+        for (name, flags) in &case.flags {
+            clients.push(rclone_client(server, tree, rclone, name, flags, Way::Push));
+        }
+        clients
+    };
+    let mut clients = pushes(&tree);
     std::thread::sleep(REST);
     server.post("/latency?ms=0");
-    let mut taken: Vec<Vec<Figures>> = clients.iter().map(|_| Vec::new()).collect();
-    if case.in_sync {
+    if case.start != Start::Empty {
         for client in &clients {
             empty(server, client);
             measure(server, client);
         }
     }
+    if case.start == Start::Remote {
+        clients = vec![ows_client(server, &target, &places, "mirror")];
+        for (name, flags) in &case.flags {
+            clients.push(rclone_client(
+                server,
+                &target,
+                rclone,
+                name,
+                flags,
+                Way::Pull,
+            ));
+        }
+    }
+    let mut taken: Vec<Vec<Figures>> = clients.iter().map(|_| Vec::new()).collect();
     server.post(&format!("/latency?ms={latency}"));
     for round in 0..=runs {
-        for (client, taken) in clients.iter().zip(&mut taken) {
-            if !case.in_sync {
-                empty(server, client);
+        for (turn, (client, taken)) in clients.iter().zip(&mut taken).enumerate() {
+            match case.start {
+                Start::InSync => {}
+                Start::Empty => empty(server, client),
+                Start::Changed => {
+                    rewrite(&tree, round, turn);
+                    std::thread::sleep(REST);
+                }
+                Start::Remote => {
+                    clear(&target);
+                    (client.reset)();
+                }
             }
             let figures = measure(server, client);
             if round > 0 {
@@ -237,17 +345,40 @@ fn run_case(case: &Case, latency: u32, runs: usize, server: &S3, rclone: &Path) 
     print_case(case.name, latency, &clients, &taken);
 }
 
+/// Which way the files go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Push,
+    Pull,
+}
+
+fn clear(tree: &TempTree) {
+    for entry in fs::read_dir(tree.path()).expect("it is a folder") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            fs::remove_dir_all(&path).expect("it can be removed");
+        } else {
+            fs::remove_file(&path).expect("it can be removed");
+        }
+    }
+}
+
 fn empty(server: &S3, client: &Client<'_>) {
     server.post(&format!("/clear?bucket={}", client.bucket));
     (client.reset)();
 }
 
-fn ows_client<'a>(server: &'a S3, tree: &'a TempTree, places: &'a TempTree) -> Client<'a> {
+fn ows_client<'a>(
+    server: &'a S3,
+    tree: &'a TempTree,
+    places: &'a TempTree,
+    mode: &str,
+) -> Client<'a> {
     let bucket = server.buckets[0].to_owned();
     places.write(
         "config.json5",
         format!(
-            "{{ sync: {{ provider: 's3', mode: 'mailbox', remotePath: 'ws', s3: {{ endpoint: '{}', bucket: '{bucket}', \
+            "{{ sync: {{ provider: 's3', mode: '{mode}', remotePath: 'ws', s3: {{ endpoint: '{}', bucket: '{bucket}', \
              region: 'us-east-1', accessKeyId: '{}', secretAccessKey: '{}' }} }} }}",
             server.endpoint, server.access_key, server.secret_key
         ),
@@ -281,6 +412,7 @@ fn rclone_client<'a>(
     program: &'a Path,
     name: &'static str,
     flags: &'a [&'static str],
+    way: Way,
 ) -> Client<'a> {
     let bucket = server.buckets[1].to_owned();
     let remote = format!("bench:{bucket}/ws");
@@ -298,7 +430,11 @@ fn rclone_client<'a>(
                 "--exclude",
                 "/_inbox/**",
             ]);
-            command.args(flags).arg(tree.path()).arg(&remote);
+            command.args(flags);
+            match way {
+                Way::Push => command.arg(tree.path()).arg(&remote),
+                Way::Pull => command.arg(&remote).arg(tree.path()),
+            };
             for (key, value) in [
                 ("TYPE", "s3"),
                 ("PROVIDER", "Other"),

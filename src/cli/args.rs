@@ -72,8 +72,12 @@ pub enum Command {
     Session(SessionArgs),
     /// Show the remote, what it enforces, the base, the last run and the trash
     Status,
+    /// Compare both sides by content, and change nothing
+    Check(CheckArgs),
     /// List remote files
     List(ListArgs),
+    /// Tell what is known of one path, and what the next run would do about it and why
+    Why(WhyArgs),
     /// Show, bring back or empty what was displaced
     Trash(TrashArgs),
     /// Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
@@ -95,7 +99,9 @@ impl Command {
             Self::Daemon => "daemon",
             Self::Session(arguments) => arguments.name(),
             Self::Status => "status",
+            Self::Check(_) => "check",
             Self::List(_) => "list",
+            Self::Why(_) => "why",
             Self::Trash(arguments) => arguments.name(),
             Self::ImportRclone(_) => "import-rclone",
             Self::Completions { .. } => "completions",
@@ -185,6 +191,19 @@ impl From<DirectionArg> for Direction {
             DirectionArg::Push => Self::Push,
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Read the content of every remote file, instead of believing the hash that the remote tells
+    #[arg(long)]
+    pub download: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// File or folder, below the root of the pair
+    pub path: String,
 }
 
 #[derive(Debug, Args)]

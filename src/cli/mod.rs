@@ -4,6 +4,7 @@
 //! before it failed, or before a signal came, is shown all the same.
 
 mod args;
+mod check;
 mod daemon;
 mod demo;
 mod import;
@@ -17,6 +18,7 @@ mod status;
 mod sync;
 mod text;
 mod trash;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -86,6 +88,12 @@ async fn run(
         Command::Status => stoppable(cancel, status::run(global, output, answer)).await,
         Command::List(arguments) => {
             stoppable(cancel, list::run(global, arguments, output, answer)).await
+        }
+        Command::Check(arguments) => {
+            check::run(global, arguments, output, progress, cancel, answer).await
+        }
+        Command::Why(arguments) => {
+            why::run(global, arguments, output, progress, cancel, answer).await
         }
         Command::Trash(arguments) => trash::run(global, arguments, output, cancel, answer).await,
         Command::ImportRclone(arguments) => import::run(global, arguments, output, answer),

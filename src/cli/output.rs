@@ -29,7 +29,12 @@ impl Answer {
     /// they are.
     pub fn new(command: &str) -> Self {
         let own = match command {
+            "check" => json!({ "differences": [] }),
             "list" => json!({ "entries": [] }),
+            "why" => json!({
+                "path": null, "verdict": null, "explanation": null, "pattern": null, "base": null, "local": null,
+                "remote": null,
+            }),
             "status" => json!({
                 "provider": null, "remote": null, "local": null, "connection": null, "state": null, "base": null, "checkpoint": null, "last_run": null,
                 "conflicts": 0, "trash": { "local": null, "remote": null }, "enforces": {}, "backup": null,

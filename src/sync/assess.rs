@@ -31,8 +31,7 @@ impl Run<'_> {
         let sides = Sides {
             provider,
             local: &opened.local,
-            state: &opened.state,
-            pair: &opened.pair.id,
+            base: Some((&opened.state, &opened.pair.id)),
             scope: &opened.scope,
             audit: &audit,
             reporter: self.reporter.as_ref(),

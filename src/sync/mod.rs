@@ -5,6 +5,7 @@
 
 mod assess;
 mod audit;
+pub mod check;
 mod checkpoint;
 pub mod connect;
 mod drain;
@@ -25,6 +26,7 @@ mod settle;
 mod show;
 pub mod status;
 pub mod trash;
+pub mod why;
 mod work;
 
 use std::sync::Arc;

@@ -52,10 +52,8 @@ pub struct Sides<'a> {
     pub provider: &'a dyn Provider,
     /// The local folder.
     pub local: &'a Arc<LocalFolder>,
-    /// The database.
-    pub state: &'a State,
-    /// Which pair.
-    pub pair: &'a PairId,
+    /// The base, where there is one that counts.
+    pub base: Option<(&'a State, &'a PairId)>,
     /// What takes part.
     pub scope: &'a Arc<Scope>,
     /// What of the base is read again though it looks unchanged.
@@ -81,11 +79,10 @@ impl Sides<'_> {
         };
         let (walked, walking) = on_thread(self.walk()?);
         let mut local = Head::new(walked);
-        let splits = self
-            .state
-            .base_splits(self.pair, PAGE)
-            .await
-            .map_err(Failure::from)?;
+        let splits = match self.base {
+            Some((state, pair)) => state.base_splits(pair, PAGE).await.map_err(Failure::from)?,
+            None => Vec::new(),
+        };
         let listing = self.provider.list(ListOptions {
             below: None,
             shallow: false,
@@ -93,7 +90,10 @@ impl Sides<'_> {
             splits,
         });
         let mut remote = Head::new(listing);
-        let mut base = Head::new(self.state.base_rows(self.pair));
+        let mut base = Head::new(match self.base {
+            Some((state, pair)) => state.base_rows(pair),
+            None => futures::stream::empty().boxed(),
+        });
         let mut count = 0_u64;
         let mut remote_answered = false;
         loop {

@@ -105,7 +105,7 @@ fn inside_a_replica(folder: &Path) -> Option<Stop> {
         &format!(
             "if that folder is no longer synced, remove `{}`; if both are meant: `ows sync --force overlap`, and exclude \
              the inner folder from the outer pair; nothing was changed",
-            above.join(OWN_FOLDER).display()
+            above.join(OWN_FOLDER).join("replica").display()
         ),
     ))
 }
@@ -143,7 +143,7 @@ async fn nested_pairs(settings: &PairSettings, opened: &Opened) -> Outcome<Optio
                 &format!(
                     "if that pair is no longer synced, remove `{}`; if both are meant: `ows sync --force overlap`, and \
                      exclude the inner folder from the outer pair; nothing was changed",
-                    theirs.join(OWN_FOLDER).display()
+                    theirs.join(OWN_FOLDER).join("replica").display()
                 ),
             )));
         }

@@ -242,6 +242,20 @@ pub(super) fn scope(
     local: &LocalFolder,
     pair: &PairRecord,
 ) -> Outcome<Scope> {
+    let replica = ReplicaId::parse(&pair.replica_id)
+        .ok_or_else(|| Failure::failed("the state database names a replica that is none"))?;
+    scope_of(settings, local, replica)
+}
+
+/// The same for a replica of which nothing is remembered.
+///
+/// # Errors
+/// When a pattern is wrong or the file with them cannot be read.
+pub(super) fn scope_of(
+    settings: &PairSettings,
+    local: &LocalFolder,
+    replica: ReplicaId,
+) -> Outcome<Scope> {
     let mut lines = settings.exclude.clone();
     let failed = |text: String| {
         Failure::usage(text).with_path(local.path().join(EXCLUDES_FILE).display().to_string())
@@ -260,10 +274,10 @@ pub(super) fn scope(
     })?;
     Ok(Scope {
         patterns,
+        lines,
         protected: settings.protected.clone(),
         mailbox: settings.mode == SyncMode::Mailbox,
-        replica: ReplicaId::parse(&pair.replica_id)
-            .ok_or_else(|| Failure::failed("the state database names a replica that is none"))?,
+        replica,
     })
 }
 

@@ -64,10 +64,10 @@ pub(super) struct Observed {
 }
 
 /// What is known before anything is changed.
-struct Looked {
-    observed: Observed,
-    stop: Option<Stop>,
-    finding: Option<Finding>,
+pub(super) struct Looked {
+    pub(super) observed: Observed,
+    pub(super) stop: Option<Stop>,
+    pub(super) finding: Option<Finding>,
 }
 
 impl Run<'_> {
@@ -105,7 +105,11 @@ impl Run<'_> {
     }
 
     /// Takes the lock, opens the database and the folder, and finds out which replica this is.
-    async fn open(&self, identity: RemoteIdentity, report: &mut Report) -> Outcome<Opened> {
+    pub(super) async fn open(
+        &self,
+        identity: RemoteIdentity,
+        report: &mut Report,
+    ) -> Outcome<Opened> {
         let settings = self.settings;
         let pair = pair_id(&identity);
         self.reporter.phase(Phase::Waiting);
@@ -190,7 +194,7 @@ impl Run<'_> {
     }
 
     /// Looks at both sides, plans, and asks the guards; once more with caution when something was put back in time.
-    async fn look(
+    pub(super) async fn look(
         &self,
         opened: &mut Opened,
         direction: Direction,
@@ -215,7 +219,7 @@ impl Run<'_> {
     }
 
     /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
-    async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
+    pub(super) async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
         if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
             return Ok(None);
         }
@@ -239,7 +243,7 @@ impl Run<'_> {
             .unwrap_or_else(|| Err(self.cancel.failure()))
     }
 
-    fn direction(&self) -> Direction {
+    pub(super) fn direction(&self) -> Direction {
         self.options
             .direction
             .unwrap_or_else(|| self.settings.mode.direction())

@@ -1,6 +1,6 @@
 //! Which paths of a pair take part in a run.
 
-use ows_providers::RelPath;
+use ows_providers::{EntryKind, RelPath};
 
 use crate::local::ReplicaId;
 use crate::pattern::Patterns;
@@ -11,6 +11,8 @@ use crate::plan::mailbox;
 pub struct Scope {
     /// The pair's patterns.
     pub patterns: Patterns,
+    /// The same as they were written, in their order.
+    pub lines: Vec<String>,
     /// Paths that are left out whatever the patterns say: our own state, credentials, openclaw.json.
     pub protected: Vec<RelPath>,
     /// `_inbox` and `_outbox` at the root mean something.
@@ -55,7 +57,20 @@ impl Scope {
         self.mailbox && mailbox::is_mail(path)
     }
 
-    fn is_protected(&self, path: &RelPath) -> bool {
+    /// The first pattern by which a path is left out; `kind` is what it is, where that is known.
+    pub fn pattern_of(&self, path: &RelPath, kind: Option<EntryKind>) -> Option<&str> {
+        let excludes = |line: &&String| {
+            Patterns::new(std::slice::from_ref(*line)).is_ok_and(|pattern| match kind {
+                Some(EntryKind::File) => pattern.is_excluded_file(path),
+                Some(EntryKind::Dir) => pattern.excludes_folder(path),
+                None => pattern.is_excluded_file(path) || pattern.excludes_folder(path),
+            })
+        };
+        self.lines.iter().find(excludes).map(String::as_str)
+    }
+
+    /// Whether a path is one that is left out whatever the patterns say.
+    pub fn is_protected(&self, path: &RelPath) -> bool {
         self.protected
             .iter()
             .any(|protected| path == protected || path.is_below(protected))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use futures::StreamExt;
-use ows_providers::hash::ContentHashes;
-use ows_providers::{Provider, RelPath};
+use ows_providers::hash::{ContentHasher, ContentHashes};
+use ows_providers::{GetOptions, Provider, RelPath};
 
 use crate::apply::sides_equal;
 use crate::cancel::Cancel;
@@ -13,13 +13,37 @@ use crate::error::Outcome;
 use crate::local::{LocalErrorKind, LocalFolder};
 use crate::plan::merge::{self, Times};
 use crate::plan::{Answers, Planner, Question, Side, Triple};
-use crate::tree::LocalFingerprint;
+use crate::tree::{LocalFingerprint, RemoteStamp};
+
+/// What proves that both sides hold the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// A hash that the remote tells, and the content where it tells none that proves it.
+    Hash,
+    /// Only the content itself.
+    Content,
+}
 
 /// Reads until nothing is left to ask.
 ///
 /// # Errors
 /// When the run was stopped.
 pub async fn settle(
+    planner: &mut Planner,
+    provider: &Arc<dyn Provider>,
+    local: &Arc<LocalFolder>,
+    parallel: usize,
+    cancel: &Cancel,
+) -> Outcome<()> {
+    settle_by(Proof::Hash, planner, provider, local, parallel, cancel).await
+}
+
+/// [`settle`] with a proof of one's own choice.
+///
+/// # Errors
+/// When the run was stopped.
+pub async fn settle_by(
+    proof: Proof,
     planner: &mut Planner,
     provider: &Arc<dyn Provider>,
     local: &Arc<LocalFolder>,
@@ -33,7 +57,7 @@ pub async fn settle(
         }
         let answers = futures::stream::iter(questions.into_iter().map(|(triple, question)| {
             let (provider, local) = (Arc::clone(provider), Arc::clone(local));
-            async move { answer(provider.as_ref(), local, triple, question).await }
+            async move { answer(proof, provider.as_ref(), local, triple, question).await }
         }))
         .buffer_unordered(parallel.max(1));
         let collect = answers.for_each(|(triple, question, answers, blake3)| {
@@ -49,6 +73,7 @@ pub async fn settle(
 type Answered = (Triple, Question, Answers, Option<[u8; 32]>);
 
 async fn answer(
+    proof: Proof,
     provider: &dyn Provider,
     local: Arc<LocalFolder>,
     mut triple: Triple,
@@ -84,7 +109,7 @@ async fn answer(
         }
         Question::SidesEqual => match &triple.remote {
             None => answers.sides_equal = Some(false),
-            Some(remote) => match sides_equal(provider, &path, remote, &hashes).await {
+            Some(remote) => match compared(proof, provider, &path, remote, &hashes).await {
                 Ok(equal) => answers.sides_equal = Some(equal),
                 Err(error) => {
                     answers.failed = Some(format!(
@@ -95,6 +120,28 @@ async fn answer(
         },
     }
     (triple, question, answers, Some(hashes.blake3))
+}
+
+async fn compared(
+    proof: Proof,
+    provider: &dyn Provider,
+    path: &RelPath,
+    remote: &RemoteStamp,
+    hashes: &ContentHashes,
+) -> ows_providers::Result<bool> {
+    if proof == Proof::Hash {
+        return sides_equal(provider, path, remote, hashes).await;
+    }
+    let options = GetOptions {
+        range: None,
+        version: remote.version.clone(),
+    };
+    let mut download = provider.get(path, options).await?;
+    let mut hasher = ContentHasher::new();
+    while let Some(piece) = download.body.next().await {
+        hasher.update(&piece?);
+    }
+    Ok(hasher.finish().blake3 == hashes.blake3)
 }
 
 /// Which side's content is newer. A listing may not tell the time that was stored with the content.

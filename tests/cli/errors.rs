@@ -329,14 +329,14 @@ fn a_damaged_database() {
     cause: the state database `[ROOT]/state/ows/state.db` is damaged: error returned from database: (code: 11) database disk image is malformed
     hint: run `ows sync --rebuild-state`: it keeps the damaged file aside and starts as without one; nothing was synced or deleted
     "#);
-    assert_snapshot!(world.ows(&["sync", "--rebuild-state"]).shown(), @r#"
+    assert_snapshot!(world.ows(&["sync", "--rebuild-state"]).shown(), @r"
     exit code: 0
     --- stdout
     nothing to do, 1 unchanged (7 calls, [SECONDS] s)
     --- stderr
     warning: the database was set aside as `[ROOT]/state/ows/state.db.damaged-[TIME]`
     warning: the database knew nothing of this folder; it goes on from its checkpoint in the remote (1 path, generation 1)
-    "#);
+    ");
 }
 
 #[tokio::test]
@@ -354,11 +354,11 @@ async fn a_newer_database() {
     .await
     .unwrap();
     connection.close().await.unwrap();
-    assert_snapshot!(world.ows(&["sync"]).shown(), @"
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r"
     exit code: 1
     --- stderr
     error: the state of the sync could not be read or written
-    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 2)
+    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 4)
     hint: upgrade ows on this host, or point `--state-dir` at another folder; nothing was changed
     ");
 }
@@ -442,13 +442,13 @@ fn resync_is_for_bisync() {
 
 #[test]
 fn an_unknown_guard() {
-    assert_snapshot!(World::bare().ows(&["sync", "--force", "everything"]).shown(), @r#"
+    assert_snapshot!(World::bare().ows(&["sync", "--force", "everything"]).shown(), @r"
     exit code: 2
     --- stderr
-    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync, state-rollback
+    error: invalid value 'everything' for '--force <GUARD>': no guard has this name; the guards are local-root, remote-root, max-delete, max-change, first-sync, state-rollback, overlap
 
     For more information, try '--help'.
-    "#);
+    ");
 }
 
 #[test]
@@ -589,7 +589,7 @@ fn one_bad_file_does_not_end_a_run() {
     world.write("workspace/good", "b");
     let bad = When::any().key("bad").always();
     server.access().fault(bad, Then::error(403, "AccessDenied"));
-    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r"
     exit code: 3
     --- stdout
     1 uploaded, 1 failed (1 B, 34 calls, [SECONDS] s)
@@ -597,6 +597,6 @@ fn one_bad_file_does_not_end_a_run() {
     `bad`: put failed: a scripted fault (AccessDenied) (request [ID])
     error: finished, but 1 path could not be synced
     hint: nothing was lost; run again after looking at the messages above
-    "#);
+    ");
     assert!(server.access().get(BUCKET, "good").is_some());
 }

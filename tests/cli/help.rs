@@ -16,7 +16,7 @@ fn the_version_is_one_line() {
 
 #[test]
 fn help_lists_the_commands() {
-    assert_snapshot!(help(&["--help"]), @r#"
+    assert_snapshot!(help(&["--help"]), @r"
     Keeps an agent's workspace in sync with cloud storage
 
     Usage: ows [OPTIONS] <COMMAND>
@@ -28,7 +28,9 @@ fn help_lists_the_commands() {
       session        Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for
                      it
       status         Show the remote, what it enforces, the base, the last run and the trash
+      check          Compare both sides by content, and change nothing
       list           List remote files
+      why            Tell what is known of one path, and what the next run would do about it and why
       trash          Show, bring back or empty what was displaced
       import-rclone  Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
       completions    Print the completions for a shell
@@ -52,12 +54,12 @@ fn help_lists_the_commands() {
       -v, --verbose...           Say more; twice for each step, three times for each request
       -q, --quiet                Say nothing but errors
           --no-progress          Draw no progress bar
-    "#);
+    ");
 }
 
 #[test]
 fn help_of_sync() {
-    assert_snapshot!(commands_own(&["sync", "--help"]), @r#"
+    assert_snapshot!(commands_own(&["sync", "--help"]), @r"
     Run one sync
 
     Usage: ows sync [OPTIONS]
@@ -68,14 +70,14 @@ fn help_of_sync() {
                                    `pull` the workspace [possible values: pull, push]
           --resync                 Unite both sides as on a first run (bisync mode only)
           --force <GUARD>          Let this run pass a guard: local-root, remote-root, max-delete,
-                                   max-change, first-sync, state-rollback; may be repeated
+                                   max-change, first-sync, state-rollback, overlap; may be repeated
           --wait <SECONDS>         Wait so many seconds for another run to end
           --timeout <SECONDS>      Stop after so many seconds, instead of the configured `timeout`; what
                                    was finished counts
           --rebuild-state          Set a damaged database aside and start as without one
       -h, --help                   Print help
       -V, --version                Print version
-    "#);
+    ");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod check;
 mod daemon;
 mod demo;
 mod errors;
@@ -14,6 +15,7 @@ mod help;
 mod hostile;
 mod import;
 mod lease;
+mod overlap;
 mod progress;
 mod round;
 mod schemas;
@@ -22,3 +24,4 @@ mod session;
 mod signals;
 mod support;
 mod switching;
+mod why;

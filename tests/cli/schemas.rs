@@ -118,12 +118,42 @@ fn demo_fits_its_schema() {
 }
 
 #[test]
+fn check_fits_its_schema() {
+    let world = World::with_folder("");
+    world.write("workspace/a", "a");
+    world.write("cloud/b", "b");
+    let json = world.json(&["check"]);
+    assert_eq!(json["differences"].as_array().unwrap().len(), 2);
+    fits("check", &json);
+    world.ok(&["sync", "--force", "first-sync"]);
+    fits("check", &world.json(&["check", "--download"]));
+    fits("check", &World::bare().json(&["check"]));
+}
+
+#[test]
+fn why_fits_its_schema() {
+    let world = World::with_folder("exclude: ['*.log'],");
+    world.write("workspace/a", "a");
+    world.tree().symlink("workspace/link", "a");
+    for _ in 0..2 {
+        for path in ["a", "x.log", "link", "_inbox", ".ows", "absent", "../x"] {
+            fits("why", &world.json(&["why", path]));
+        }
+        world.ok(&["sync"]);
+        world.write("workspace/a", "changed");
+    }
+    fits("why", &World::bare().json(&["why", "a"]));
+}
+
+#[test]
 fn wrong_usage_fits_the_schema_of_the_command_that_was_meant() {
     let world = World::bare();
     for (name, arguments) in [
         ("sync", &["sync", "--bogus"][..]),
         ("sync", &["sync", "--force", "x"]),
+        ("check", &["check", "--bogus"]),
         ("list", &["list", "--bogus"]),
+        ("why", &["why"]),
         ("status", &["status", "x"]),
         ("trash", &["trash", "restore", "--bogus"]),
         ("demo", &["demo", "x"]),
