@@ -38,6 +38,11 @@ impl Cancel {
         self.token.cancel();
     }
 
+    /// Why it was stopped, when it was.
+    pub fn cause(&self) -> Option<StopCause> {
+        self.cause.get().copied()
+    }
+
     /// Whether it was stopped.
     pub fn is_stopped(&self) -> bool {
         self.token.is_cancelled()

@@ -8,13 +8,14 @@
 //! - [`config`]: reads, expands and checks the configuration.
 //! - [`sync`]: one run, readable from top to bottom: lock, observe, plan, guard, apply, drain. [`sync::connect`] makes a
 //!   pair from a configuration, [`sync::status`] and [`sync::trash`] look at one.
+//! - [`daemon`]: runs at intervals; the schedule is pure.
 //! - [`plan`]: pure. The table for one path, the planner, the guards. No I/O, no clock, no async.
 //! - [`apply`]: carries a plan out: order, concurrency, checks before and after, a commit per action.
 //! - [`local`], [`pattern`]: the local folder, reached through one handle that no link can escape; rclone's patterns.
 //! - [`state`]: everything that is remembered, in SQLite. The only SQL of the project.
 //! - [`error`], [`report`], [`cancel`]: what a person reads, what a run tells, what stops it.
 //!
-//! Dependencies point one way: `cli -> sync -> apply, plan, state, local -> ows_providers`; `tree` and `ids` are plain
+//! Dependencies point one way: `cli -> daemon -> sync -> apply, plan, state, local -> ows_providers`; `tree` and `ids` are plain
 //! values for all.
 //!
 //! # Invariants
@@ -66,6 +67,7 @@
 pub mod apply;
 pub mod cancel;
 pub mod config;
+pub mod daemon;
 pub mod error;
 pub mod ids;
 pub mod local;

@@ -45,6 +45,9 @@ impl Pair {
             workspace: local.path().to_owned(),
             own_dir: state.join("ows"),
             exclude: vec![".DS_Store".to_owned()],
+            remote_folder: None,
+            backup_folder: None,
+            ingest: None,
             protected: Vec::new(),
             copy_symlinks: false,
             max_delete: 50,
@@ -55,6 +58,7 @@ impl Pair {
             trash_keep_days: 30,
             settle: 0,
             transfers: None,
+            audit_days: Some(7),
             timeout: Duration::from_secs(1800),
         };
         Self {

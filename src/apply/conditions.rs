@@ -11,7 +11,9 @@ use crate::tree::RemoteStamp;
 /// The remote, with its conditions made up for where it does not enforce them. Where it does not, another writer's
 /// change between the look and the act goes unnoticed before the act; the second look reports it.
 pub struct Conditional<'a> {
+    /// The remote.
     pub provider: &'a dyn Provider,
+    /// What it enforces.
     pub enforcement: Enforcement,
 }
 

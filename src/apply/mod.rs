@@ -21,6 +21,7 @@ mod upload;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use ows_providers::{Enforcement, EntryKind, Provider, SortKey};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -29,12 +30,13 @@ use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
-use crate::plan::{Action, Op, Plan, Record};
+use crate::plan::{Action, Op, Plan, Record, Side};
 use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 pub use compare::sides_equal;
+pub use conditions::Conditional;
 pub use fetch::{Fetched, Landing, fetch};
 pub use outcome::{Problem, Tally, chain, partial};
 
@@ -49,6 +51,16 @@ pub const INTENT_DRAIN: &str = "drain";
 
 /// Memory for content in flight, in KiB: whatever the number of transfers, no more than this is held at once.
 const BUDGET_KIB: u32 = 48 * 1024;
+
+/// Says whether this run may still change the remote: another host may have taken over while this one was suspended.
+#[async_trait]
+pub trait Permit: Send + Sync {
+    /// Called before each change of the remote. Costs nothing while the answer is known.
+    ///
+    /// # Errors
+    /// When it may not, or it cannot be found out: the run ends.
+    async fn confirm(&self) -> Result<(), Failure>;
+}
 
 /// Everything that an action needs. Shared by the tasks of one run.
 pub struct Applier {
@@ -80,6 +92,8 @@ pub struct Applier {
     pub reporter: Arc<dyn Reporter>,
     /// What stops the run.
     pub cancel: Cancel,
+    /// Says whether the remote may still be changed; `None` where nobody else is kept from changing it.
+    pub permit: Option<Arc<dyn Permit>>,
     /// Says whether the local folder is still the one that the base belongs to.
     pub root_is_there: Box<dyn Fn() -> bool + Send + Sync>,
     /// What the tasks share beside the handles; begins empty.
@@ -149,6 +163,24 @@ impl Applier {
         self.in_batches(plan.deletes).await
     }
 
+    /// Uploads one file and gives what both sides hold then; the base is not told. On the `last_try` the file may have
+    /// grown meanwhile: what it held when it was opened is sent.
+    ///
+    /// # Errors
+    /// [`Problem`]; [`Problem::Changing`] is worth a last try.
+    pub async fn send(
+        self: &Arc<Self>,
+        action: &Action,
+        last_try: bool,
+    ) -> Result<BaseRow, Problem> {
+        let reading = if last_try {
+            source::Reading::Prefix
+        } else {
+            source::Reading::Whole
+        };
+        self.upload(action, reading).await
+    }
+
     /// What it added up to.
     pub fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         lock(&self.shared.tally)
@@ -163,6 +195,17 @@ impl Applier {
             .acquire_many_owned(kib)
             .await
             .map_err(|_| Problem::Stopped)
+    }
+
+    /// Whether this run may still change the remote; when it may not, it ends.
+    ///
+    /// # Errors
+    /// [`Permit::confirm`].
+    pub async fn may_write(&self) -> Result<(), Failure> {
+        match &self.permit {
+            None => Ok(()),
+            Some(permit) => permit.confirm().await,
+        }
     }
 
     /// The volume may have gone away in mid-run: then absence means nothing, and nothing more is changed.
@@ -297,6 +340,9 @@ impl Applier {
         reading: source::Reading,
     ) -> Result<(), Problem> {
         tracing::debug!(op = action.op.name(), path = %action.key.path, "begin");
+        if action.op.writes_to() == Side::Remote {
+            self.may_write().await?;
+        }
         let path = &action.key.path;
         match &action.op {
             Op::Upload => {

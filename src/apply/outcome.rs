@@ -67,6 +67,12 @@ impl From<LocalError> for Problem {
     }
 }
 
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::Fatal(failure)
+    }
+}
+
 impl From<StateError> for Problem {
     fn from(error: StateError) -> Self {
         // Without the database nothing that is done can be agreed on.

@@ -65,6 +65,8 @@ impl Applier {
                 return Err(problem);
             }
         };
+        // Sending may have taken hours.
+        self.may_write().await?;
         let precondition = match self.displace(action).await {
             Ok(precondition) => precondition,
             Err(problem) => {
@@ -185,6 +187,7 @@ impl Applier {
                 parts.extend(next_part(&mut in_flight).await?);
             }
             let held = self.hold(part_length(&running.upload, number)).await?;
+            self.may_write().await?;
             let buffer = self
                 .shared
                 .buffers

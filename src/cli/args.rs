@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use ows::config::Mode;
 use ows::plan::Direction;
 use ows::plan::guards::GuardName;
 
@@ -64,12 +65,19 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run one sync
     Sync(SyncArgs),
+    /// Run sync again and again, every `interval` seconds, until it is stopped
+    #[command(after_help = DAEMON_HELP)]
+    Daemon,
+    /// Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for it
+    Session(SessionArgs),
     /// Show the remote, what it enforces, the base, the last run and the trash
     Status,
     /// List remote files
     List(ListArgs),
     /// Show, bring back or empty what was displaced
     Trash(TrashArgs),
+    /// Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
+    ImportRclone(ImportArgs),
     /// Print the completions for a shell
     Completions {
         /// Which shell
@@ -84,9 +92,12 @@ impl Command {
         match self {
             Self::Demo(_) => "demo",
             Self::Sync(_) => "sync",
+            Self::Daemon => "daemon",
+            Self::Session(arguments) => arguments.name(),
             Self::Status => "status",
             Self::List(_) => "list",
             Self::Trash(arguments) => arguments.name(),
+            Self::ImportRclone(_) => "import-rclone",
             Self::Completions { .. } => "completions",
             Self::Man => "man",
         }
@@ -111,7 +122,7 @@ pub struct SyncArgs {
     /// Unite both sides as on a first run (bisync mode only)
     #[arg(long)]
     pub resync: bool,
-    /// Let this run pass a guard: local-root, remote-root, max-delete, max-change, first-sync; may be repeated
+    /// Let this run pass a guard: local-root, remote-root, max-delete, max-change, first-sync, overlap; may be repeated
     #[arg(long, value_name = "GUARD")]
     pub force: Vec<GuardName>,
     /// Wait so many seconds for another run to end
@@ -125,6 +136,42 @@ pub struct SyncArgs {
     pub rebuild_state: bool,
 }
 
+/// What the daemon does with signals, and what it does not do yet.
+const DAEMON_HELP: &str = "\
+The first run starts after 5 seconds. SIGTERM and SIGINT end it cleanly within 10 seconds, with exit code 0; \
+SIGHUP reads the configuration again. Not in this version: scheduled backups, reacting to changes between \
+intervals (`watch`), a port for health and metrics (`--listen`).";
+
+#[derive(Debug, Args)]
+pub struct SessionArgs {
+    #[command(subcommand)]
+    pub event: SessionEvent,
+}
+
+impl SessionArgs {
+    pub fn name(&self) -> &'static str {
+        match self.event {
+            SessionEvent::Start(_) => "session start",
+            SessionEvent::End(_) => "session end",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SessionEvent {
+    /// A session begins: sync when `onSessionStart` is true
+    Start(SessionWait),
+    /// A session has ended: sync when `onSessionEnd` is true
+    End(SessionWait),
+}
+
+#[derive(Debug, Args)]
+pub struct SessionWait {
+    /// Wait so many seconds for another run to end; when it goes on longer, nothing is done and the exit code is 0
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, default_value = "10")]
+    pub wait: Duration,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DirectionArg {
     Pull,
@@ -136,6 +183,46 @@ impl From<DirectionArg> for Direction {
         match direction {
             DirectionArg::Pull => Self::Pull,
             DirectionArg::Push => Self::Push,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// An openclaw.json or an rclone.conf; without one the plugin's configuration in openclaw.json, else
+    /// <state>/.config/rclone/rclone.conf
+    pub file: Option<PathBuf>,
+    /// The section of the rclone.conf, where it has several
+    #[arg(long, value_name = "NAME")]
+    pub section: Option<String>,
+    /// The mode, where the source does not say it
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub mode: Option<ModeArg>,
+    /// The folder to sync with, as after the colon of rclone's `remote:path`; on S3 it begins with the bucket
+    #[arg(long, value_name = "PATH")]
+    pub remote_path: Option<String>,
+    /// Move a configuration that is there already aside
+    #[arg(long)]
+    pub replace: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The modes, by their names in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModeArg {
+    Mailbox,
+    Mirror,
+    Bisync,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Mailbox => Self::Mailbox,
+            ModeArg::Mirror => Self::Mirror,
+            ModeArg::Bisync => Self::Bisync,
         }
     }
 }

@@ -4,11 +4,14 @@
 //! before it failed, or before a signal came, is shown all the same.
 
 mod args;
+mod daemon;
 mod demo;
+mod import;
 mod list;
 mod open;
 mod output;
 mod progress;
+mod session;
 mod signals;
 mod status;
 mod sync;
@@ -23,7 +26,7 @@ use ows::cancel::Cancel;
 use ows::error::{Failure, Outcome};
 use tracing_subscriber::{EnvFilter, fmt};
 
-use args::{Cli, Command, Global};
+use args::{Cli, Command};
 use output::{Answer, Output};
 use progress::{LogWriter, Progress};
 
@@ -35,7 +38,7 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
     };
     let output = Output::new(&cli.global);
     let progress = Progress::new(output.may_draw());
-    start_logging(&cli.global, &progress);
+    start_logging(&cli, &progress);
     let answer = Answer::new(cli.command.name());
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -75,12 +78,17 @@ async fn run(
         Command::Sync(arguments) => {
             sync::run(global, arguments, output, progress, cancel, answer).await
         }
+        Command::Daemon => daemon::run(global, output, cancel, answer).await,
+        Command::Session(arguments) => {
+            session::run(global, arguments, output, progress, cancel, answer).await
+        }
         Command::Demo(arguments) => demo::run(arguments, output, cancel, answer).await,
         Command::Status => stoppable(cancel, status::run(global, output, answer)).await,
         Command::List(arguments) => {
             stoppable(cancel, list::run(global, arguments, output, answer)).await
         }
         Command::Trash(arguments) => trash::run(global, arguments, output, cancel, answer).await,
+        Command::ImportRclone(arguments) => import::run(global, arguments, output, answer),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "ows", &mut text);
@@ -114,8 +122,14 @@ async fn stoppable<T>(cancel: &Cancel, work: impl Future<Output = Outcome<T>>) -
 }
 
 /// Logs go to standard error, so that standard output holds the result alone.
-fn start_logging(global: &Global, progress: &Progress) {
-    let level = match (global.quiet, global.verbose) {
+fn start_logging(cli: &Cli, progress: &Progress) {
+    let global = &cli.global;
+    // The log is all that a daemon says, so it says more.
+    let said = match cli.command {
+        Command::Daemon => global.verbose.saturating_add(1),
+        _ => global.verbose,
+    };
+    let level = match (global.quiet, said) {
         (true, _) => "error",
         (false, 0) => "warn",
         (false, 1) => "info",

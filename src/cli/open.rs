@@ -9,26 +9,29 @@ use super::output::{Answer, Output};
 
 /// Reads the configuration and says its warnings, which belong into the JSON of every command too.
 pub fn config(global: &Global, output: &Output, answer: &mut Answer) -> Outcome<Config> {
+    let config = config::load(&invocation(global)?)?;
+    for warning in config.all_warnings() {
+        output.warning(warning);
+        answer.report.warnings.push(warning.clone());
+    }
+    Ok(config)
+}
+
+/// What was typed and the surroundings that it was typed in.
+pub fn invocation(global: &Global) -> Outcome<Invocation> {
     let working_dir = std::env::current_dir().map_err(|error| {
         Failure::failed("the working folder cannot be told, it may have been removed")
             .with_source(error)
             .with_hint("change to a folder that exists and run again")
     })?;
-    let invocation = Invocation {
+    Ok(Invocation {
         config: global.config.clone(),
         state_dir: global.state_dir.clone(),
         workspace: global.workspace.clone(),
         agent: global.agent.clone(),
         environment: Environment::from_process(),
         working_dir,
-    };
-    let config = config::load(&invocation)?;
-    let warnings = config.engine_warning.iter().chain(&config.warnings);
-    for warning in warnings {
-        output.warning(warning);
-        answer.report.warnings.push(warning.clone());
-    }
-    Ok(config)
+    })
 }
 
 /// The pair that the configuration describes, to look at or to handle its trash: no mode is needed for that.

@@ -35,6 +35,12 @@ impl Answer {
                 "conflicts": 0, "trash": { "local": null, "remote": null }, "enforces": {}, "backup": null,
             }),
             "trash list" | "trash restore" | "trash empty" => json!({ "items": [] }),
+            "session start" | "session end" => json!({ "idle": null }),
+            "import-rclone" => json!({
+                "source": null, "section": null, "target": null, "written": false, "moved_aside": null, "notes": [],
+                "config": null,
+            }),
+            "daemon" => json!({ "idle": null, "runs": 0, "failures": 0 }),
             "demo" => json!({ "steps": [], "kept": null }),
             "completions" | "man" => json!({ "text": null }),
             _ => json!({}),

@@ -82,6 +82,9 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
         None => row("last run", "none"),
         Some(run) => row("last run", &run.text()),
     }
+    if let Some(lease) = &status.lease {
+        row("lease", &lease.text());
+    }
     row("trash", &trash(status));
     match &status.enforces {
         None => row(

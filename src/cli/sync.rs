@@ -2,7 +2,7 @@
 
 use ows::cancel::Cancel;
 use ows::error::{Failure, Outcome};
-use ows::sync::{Finished, SyncOptions, sync};
+use ows::sync::{Finished, PairSettings, SyncOptions, sync};
 
 use super::args::{Global, SyncArgs};
 use super::open;
@@ -19,11 +19,14 @@ pub async fn run(
 ) -> Outcome<()> {
     answer.report.dry_run = arguments.dry_run;
     let config = open::config(global, output, answer)?;
-    if arguments.resync {
-        return Err(Failure::usage("`--resync` unites both sides in bisync mode; this pair is in mailbox mode")
-            .with_hint("to choose a side: `ows sync --direction pull` or `ows sync --direction push`; nothing was changed"));
-    }
     let settings = ows::sync::connect::pair_settings(&config)?;
+    if arguments.resync {
+        return Err(Failure::usage(format!(
+            "`--resync` unites both sides in bisync mode; this pair is in {} mode",
+            settings.mode.name()
+        ))
+        .with_hint("to choose a side: `ows sync --direction pull` or `ows sync --direction push`; nothing was changed"));
+    }
     let options = SyncOptions {
         dry_run: arguments.dry_run,
         direction: arguments.direction.map(Into::into),
@@ -34,10 +37,23 @@ pub async fn run(
         keep_actions: output.is_verbose(),
         ..SyncOptions::default()
     };
+    let failure = carry_out(&settings, &options, output, progress, cancel, answer).await;
+    failure.map_or(Ok(()), Err)
+}
+
+/// Runs it and shows what came of it. The answer is then complete, also when it failed.
+pub async fn carry_out(
+    settings: &PairSettings,
+    options: &SyncOptions,
+    output: &Output,
+    progress: &Progress,
+    cancel: &Cancel,
+    answer: &mut Answer,
+) -> Option<Failure> {
     let Finished {
         mut report,
         failure,
-    } = sync(&settings, &options, progress.reporter(), cancel.clone()).await;
+    } = sync(settings, options, progress.reporter(), cancel.clone()).await;
     progress.clear();
     for warning in &report.warnings {
         output.warning(warning);
@@ -48,5 +64,5 @@ pub async fn run(
         .splice(0..0, answer.report.warnings.drain(..));
     answer.report = report;
     answer.is_closed = true;
-    failure.map_or(Ok(()), Err)
+    failure
 }

@@ -317,7 +317,7 @@ pub(super) struct GdriveBlock {
     pub(super) scope: Option<GdriveScope>,
 }
 
-const SCOPES: [(&str, GdriveScope); 3] = [
+pub(super) const SCOPES: [(&str, GdriveScope); 3] = [
     ("drive", GdriveScope::Full),
     ("drive.file", GdriveScope::File),
     ("drive.readonly", GdriveScope::ReadOnly),

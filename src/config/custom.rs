@@ -36,7 +36,7 @@ const S3_OPTIONS: [&str; 13] = [
 ];
 
 /// The stores that rclone addresses by the bucket's host name although their endpoint is set.
-const HOST_STYLE: [&str; 3] = ["Alibaba", "HuaweiOBS", "TencentCOS"];
+pub(super) const HOST_STYLE: [&str; 3] = ["Alibaba", "HuaweiOBS", "TencentCOS"];
 
 /// The `custom` block as it is written.
 #[derive(Debug, Clone)]

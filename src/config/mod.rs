@@ -20,7 +20,8 @@
 //! `source.rs` finds and parses the file, `expand.rs` fills in variables, `check.rs` is the reader that collects
 //! mistakes, `sync.rs` and `backup.rs` read their keys, `blocks.rs` and `custom.rs` the provider blocks, `resolve.rs`
 //! makes the providers of `provider.rs` of them, `rclone.rs` reads an rclone.conf, `overlap.rs` compares folders, `unserved.rs` lists what
-//! this version does not do, `workspace.rs` finds the workspace.
+//! this version does not do, `workspace.rs` finds the workspace. [`import`] makes a
+//! configuration from rclone's or the plugin's.
 
 mod backup;
 mod blocks;
@@ -28,7 +29,8 @@ mod check;
 mod custom;
 mod expand;
 mod gateway;
-mod overlap;
+pub mod import;
+pub(crate) mod overlap;
 mod provider;
 mod rclone;
 mod resolve;
@@ -97,6 +99,30 @@ pub struct Config {
     pub environment: Environment,
 }
 
+impl Config {
+    /// Everything that people should hear: first that two engines work on one folder, then the rest.
+    pub fn all_warnings(&self) -> impl Iterator<Item = &String> {
+        self.engine_warning.iter().chain(&self.warnings)
+    }
+
+    /// Why nothing runs by itself, whatever the intervals say; `None` when something may.
+    pub fn idle_reason(&self) -> Option<String> {
+        if !self.plugin_enabled {
+            return Some(format!(
+                "`plugins.entries[\"{PLUGIN_ID}\"].enabled` is false in `{}`",
+                self.source.display()
+            ));
+        }
+        match &self.sync {
+            None => Some(format!("`{}` has no `sync` section", self.source.display())),
+            Some(sync) if matches!(sync.provider, ProviderConfig::Off) => {
+                Some(format!("`{}.provider` is \"off\"", sync.key))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
 /// Finds, reads and checks the configuration.
 ///
 /// # Errors
@@ -108,8 +134,17 @@ pub fn load(invocation: &Invocation) -> Outcome<Config> {
 
 /// As [`load`], where what is not served is given: tests look at features ahead of their time.
 fn load_serving(invocation: &Invocation, not_served: &[Unserved]) -> Outcome<Config> {
+    let found = source::find(invocation, &invocation.state_dir()?)?;
+    load_found(invocation, found, not_served)
+}
+
+/// As [`load_serving`], where the file was found already.
+fn load_found(
+    invocation: &Invocation,
+    mut found: Found,
+    not_served: &[Unserved],
+) -> Outcome<Config> {
     let state_dir = invocation.state_dir()?;
-    let mut found = source::find(invocation, &state_dir)?;
     let mut warnings = std::mem::take(&mut found.warnings);
     let openclaw = openclaw(invocation, &state_dir, &found, &mut warnings)?;
     let (dotenv, skipped) = dotenv(&state_dir, &mut warnings);
@@ -363,7 +398,7 @@ impl Loader<'_> {
             .and_then(|entries| entries.get(PLUGIN_ID));
         let switched_off = entry.is_some_and(|entry| entry["enabled"] == false);
         let manifest = installed_plugin(&self.state_dir);
-        if switched_off || (manifest.is_none() && !part.in_openclaw) {
+        if switched_off || (manifest.is_none() && entry.is_none()) {
             return None;
         }
         let where_found = match &manifest {

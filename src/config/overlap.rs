@@ -139,7 +139,7 @@ fn check_locations(
     }
 }
 
-fn overlap(left: &Path, right: &Path) -> Option<&'static str> {
+pub(crate) fn overlap(left: &Path, right: &Path) -> Option<&'static str> {
     if left == right {
         Some("is")
     } else if left.starts_with(right) {
@@ -193,7 +193,7 @@ fn joined(path: &Path, folder: Option<&RelPath>) -> PathBuf {
 }
 
 /// The path with the links resolved as far as it exists, and `..` removed from the rest.
-pub(super) fn real(path: &Path) -> PathBuf {
+pub(crate) fn real(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {
         if let Ok(mut resolved) = ancestor.canonicalize() {
             let rest = path.strip_prefix(ancestor).unwrap_or(Path::new(""));

@@ -195,7 +195,7 @@ fn check_s3(findings: &Findings, found: &Found) {
     }
 }
 
-fn is_encrypted(text: &str) -> bool {
+pub(super) fn is_encrypted(text: &str) -> bool {
     text.lines()
         .map(str::trim)
         .find(|line| !line.is_empty() && !line.starts_with(['#', ';']))
@@ -203,7 +203,7 @@ fn is_encrypted(text: &str) -> bool {
 }
 
 /// Sections and their `key = value` lines. Lines that are neither are rclone's to complain about.
-fn parse(text: &str) -> BTreeMap<String, BTreeMap<String, SecretString>> {
+pub(super) fn parse(text: &str) -> BTreeMap<String, BTreeMap<String, SecretString>> {
     let mut sections: BTreeMap<String, BTreeMap<String, SecretString>> = BTreeMap::new();
     let mut current: Option<String> = None;
     for line in text.trim_start_matches('\u{feff}').lines().map(str::trim) {

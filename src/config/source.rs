@@ -233,7 +233,7 @@ pub(super) fn read(path: &Path) -> Outcome<Document> {
     parse(path, text)
 }
 
-fn parse(path: &Path, text: &str) -> Outcome<Document> {
+pub(super) fn parse(path: &Path, text: &str) -> Outcome<Document> {
     let shown = path.display().to_string();
     let refused = |why: String| {
         Failure::usage(format!("the configuration `{shown}` {why}"))

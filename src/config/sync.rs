@@ -281,7 +281,7 @@ pub(super) fn read(
             .unwrap_or_else(|| vec![".DS_Store".to_owned()]),
         copy_symlinks: section.boolean("copySymlinks").unwrap_or(false),
         conflict_resolve: conflict_resolve(section),
-        ingest: ingest(section),
+        ingest: ingest(section, mode),
         notify_on_inbox: section.boolean("notifyOnInbox").unwrap_or(false),
         notify: notify(section),
         remote_name: supply.remote_name.clone(),
@@ -427,8 +427,15 @@ fn conflict_resolve(section: &Section<'_>) -> ConflictResolve {
         .unwrap_or(ConflictResolve::Newer)
 }
 
-fn ingest(section: &Section<'_>) -> Option<RelPath> {
+fn ingest(section: &Section<'_>, mode: Option<Mode>) -> Option<RelPath> {
     let asked = section.boolean("ingest").unwrap_or(false);
+    if asked && let Some(mode) = mode.filter(|mode| *mode != Mode::Mirror) {
+        section.findings.warning(format!(
+            "`{}` does nothing in {} mode: only a mirror needs a way for files to be sent up",
+            section.at("ingest"),
+            mode.name()
+        ));
+    }
     let allowed = "one plain folder name, such as `inbox`";
     let name = section.filled("ingestPath", allowed).unwrap_or("inbox");
     let plain = !name.contains(['/', '\\']) && name != ".ows";

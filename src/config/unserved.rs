@@ -16,8 +16,6 @@ pub(super) enum When {
     Other(&'static str),
     /// It is `true`.
     True,
-    /// It is a number above 0.
-    Positive,
     /// It is there at all.
     Set,
 }
@@ -26,33 +24,21 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 18] = [
+pub(super) const NOT_SERVED: [Unserved; 14] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
-    ("sync", "mode", When::Is("mirror")),
     ("sync", "mode", When::Is("bisync")),
     ("sync", "conflictResolve", When::Other("newer")),
-    ("sync", "ingest", When::True),
-    ("sync", "ingestPath", When::Other("inbox")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
     ("sync", "checkpoint", When::True),
     ("sync", "watch", When::True),
-    ("sync", "auditDays", When::Positive),
     ("sync", "heartbeatUrl", When::Set),
     ("backup", "enabled", When::True),
     ("backup", "provider", When::Is("dropbox")),
     ("backup", "provider", When::Is("gdrive")),
     ("backup", "provider", When::Is("onedrive")),
-];
-
-/// Keys that start runs by themselves. They are accepted with a warning rather than refused: people share one file with
-/// the plugin, and `ows sync` does its work without them.
-const NOT_YET_BY_ITSELF: [(&str, When); 3] = [
-    ("interval", When::Positive),
-    ("onSessionStart", When::True),
-    ("onSessionEnd", When::True),
 ];
 
 impl When {
@@ -61,10 +47,16 @@ impl When {
             Self::Is(text) => value == text,
             Self::Other(text) => value.is_string() && value != text,
             Self::True => value == true,
-            Self::Positive => value.as_f64().is_some_and(|number| number > 0.0),
             Self::Set => true,
         }
     }
+}
+
+/// Whether a value of a section asks for something that this version does not do.
+pub(super) fn asks(section: &str, name: &str, value: &Value) -> bool {
+    NOT_SERVED
+        .iter()
+        .any(|(of, key, when)| *of == section && *key == name && when.asks(value))
 }
 
 /// Records every value of a section (`sync` or `backup`) that asks for something which is not served.
@@ -88,16 +80,6 @@ pub(super) fn check(
                 &key.key(name),
                 format!("{what} is not available in this version"),
             );
-        }
-    }
-    if section == "sync" {
-        for (name, when) in NOT_YET_BY_ITSELF {
-            if map.get(name).is_some_and(|value| when.asks(value)) {
-                findings.warning(format!(
-                    "`{}` is set, but nothing runs by itself in this version: start `ows sync` yourself",
-                    key.key(name)
-                ));
-            }
         }
     }
 }

@@ -153,10 +153,13 @@ fn local_state(triple: &Triple) -> State {
     if local.size != base.local.size {
         return State::Changed;
     }
+    let looks_unchanged = local.same_attributes(&base.local) && base.local.trusted();
     match triple.answers.local_is_base {
+        // An audit that finds nothing leaves nothing to record.
+        Some(true) if looks_unchanged => State::Same,
         Some(true) => State::Touched,
         Some(false) => State::Changed,
-        None if local.same_attributes(&base.local) && base.local.trusted() => State::Same,
+        None if looks_unchanged && !triple.audit => State::Same,
         None => State::Doubtful,
     }
 }

@@ -18,16 +18,19 @@ pub enum GuardName {
     MaxChange,
     /// No base yet, and something would be displaced.
     FirstSync,
+    /// Folders that must not overlap do.
+    Overlap,
 }
 
 impl GuardName {
     /// All guards.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::LocalRoot,
         Self::RemoteRoot,
         Self::MaxDelete,
         Self::MaxChange,
         Self::FirstSync,
+        Self::Overlap,
     ];
 
     /// The name that `--force` takes.
@@ -38,6 +41,7 @@ impl GuardName {
             Self::MaxDelete => "max-delete",
             Self::MaxChange => "max-change",
             Self::FirstSync => "first-sync",
+            Self::Overlap => "overlap",
         }
     }
 }

@@ -104,6 +104,8 @@ pub struct Triple {
     pub local_unknown: bool,
     /// The remote could not be observed here: an absence means nothing.
     pub remote_unknown: bool,
+    /// The local file is to be read although it looks unchanged.
+    pub audit: bool,
     /// What reading has shown since.
     pub answers: Answers,
 }
@@ -118,6 +120,7 @@ impl Triple {
             remote: None,
             local_unknown: false,
             remote_unknown: false,
+            audit: false,
             answers: Answers::default(),
         }
     }

@@ -115,6 +115,43 @@ impl State {
             .collect()
     }
 
+    /// How many files of the base come behind `after`, in the order of keys; the empty text is before every key.
+    ///
+    /// # Errors
+    /// [`super::StateError`].
+    pub async fn base_files_after(&self, pair: &PairId, after: &str) -> Result<u64> {
+        const CALL: &str = "base_files_after";
+        let mut connection = self.read(CALL).await?;
+        let count: i64 = sqlx::query_scalar(sql::BASE_FILES_AFTER)
+            .bind(pair.as_str())
+            .bind(after)
+            .fetch_one(connection.watched())
+            .await
+            .map_err(self.failed(CALL))?;
+        Ok(count.cast_unsigned())
+    }
+
+    /// The key of the `place`-th file of the base behind `after`, counted from 1.
+    ///
+    /// # Errors
+    /// [`super::StateError`].
+    pub async fn base_file_after(
+        &self,
+        pair: &PairId,
+        after: &str,
+        place: u64,
+    ) -> Result<Option<String>> {
+        const CALL: &str = "base_file_after";
+        let mut connection = self.read(CALL).await?;
+        sqlx::query_scalar(sql::BASE_FILE_AFTER)
+            .bind(pair.as_str())
+            .bind(after)
+            .bind(place.saturating_sub(1).cast_signed())
+            .fetch_optional(connection.watched())
+            .await
+            .map_err(self.failed(CALL))
+    }
+
     /// What the base of a pair holds; zeros for a pair that was never stored.
     ///
     /// # Errors

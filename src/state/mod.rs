@@ -18,6 +18,7 @@ mod base;
 mod deliveries;
 mod error;
 mod faults;
+mod ingested;
 mod intents;
 mod open;
 mod pairs;

@@ -71,6 +71,13 @@ statements! {
             WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND substr(key, -1) <> '/')
         WHERE place % ?2 = 0
         ORDER BY key";
+    BASE_FILES_AFTER = "
+        SELECT count(*) FROM base
+        WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND key > ?2 AND substr(key, -1) <> '/'";
+    BASE_FILE_AFTER = "
+        SELECT key FROM base
+        WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND key > ?2 AND substr(key, -1) <> '/'
+        ORDER BY key LIMIT 1 OFFSET ?3";
     /// A whole batch at once, each row an array in JSON: a call per row would cost ten times as much, since each one is
     /// handed to the thread of the connection and back. Blobs travel as hexadecimal digits.
     BASE_AGREED = "
@@ -135,6 +142,18 @@ statements! {
     DELIVERIES_FORGET = "
         DELETE FROM deliveries
         WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND delivered_at_ns < ?2";
+    INGESTED_PAGE = "
+        SELECT path, local_size, local_mtime_ns, local_ctime_ns, local_inode, local_blake3, local_observed_at_ns,
+               remote_version, remote_modified_at_ns, remote_stored_by_ns
+        FROM ingested
+        WHERE pair = ?1 AND path > ?2
+        ORDER BY path
+        LIMIT ?3";
+    INGESTED_RECORD = "
+        INSERT OR REPLACE INTO ingested (
+            pair, path, local_size, local_mtime_ns, local_ctime_ns, local_inode, local_blake3, local_observed_at_ns,
+            remote_version, remote_modified_at_ns, remote_stored_by_ns)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     ENFORCEMENT_RECORD = "
         INSERT OR REPLACE INTO enforcements (endpoint, enforcement, probed_at_ns) VALUES (?1, ?2, ?3)";
     ENFORCEMENT = "SELECT enforcement, probed_at_ns FROM enforcements WHERE endpoint = ?1";

@@ -7,10 +7,10 @@ use ows_providers::{Entry, ErrorKind, RelPath};
 use super::observe::Seen;
 use super::observe::Sides;
 use super::run::{Observed, Opened, Run};
-use super::{FirstSync, drain, settle};
+use super::{FirstSync, drain, mirror, settle};
 use crate::error::Outcome;
 use crate::plan::guards::{self, GuardName, Stop};
-use crate::plan::{Direction, Planner, Rules, Side, mailbox};
+use crate::plan::{Caution, Direction, Planner, Rules, Side, mailbox};
 use crate::report::Phase;
 
 impl Run<'_> {
@@ -19,17 +19,22 @@ impl Run<'_> {
         let capabilities = provider.capabilities();
         let rules = Rules {
             direction,
-            caution: self.options.caution,
+            caution: match self.options.caution {
+                Caution::None => mirror::caution(self.settings, opened, direction)?,
+                asked_for => asked_for,
+            },
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,
         };
+        let mut audit = self.audit(opened).await?;
         let sides = Sides {
             provider,
             local: &opened.local,
             state: &opened.state,
             pair: &opened.pair.id,
             scope: &opened.scope,
+            audit: &audit,
             reporter: self.reporter.as_ref(),
         };
         self.reporter.phase(Phase::Observing);
@@ -63,10 +68,13 @@ impl Run<'_> {
             .into_iter()
             .filter(complete)
             .collect();
+        let plan = planner.finish();
+        audit.look_at(&plan);
         Ok(Observed {
-            plan: planner.finish(),
+            plan,
             seen,
             outbox,
+            audit,
         })
     }
 

@@ -1,5 +1,6 @@
 //! From the checked configuration to a pair that can be synced.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,13 @@ fn settings(
         workspace: config.workspace.clone(),
         own_dir: config.own_dir.clone(),
         exclude: sync.exclude.clone(),
+        remote_folder: host_folder(&sync.provider, sync.remote_path.as_ref()),
+        backup_folder: config
+            .backup
+            .as_ref()
+            .and_then(|backup| backup.location.as_ref())
+            .and_then(|location| host_folder(&location.provider, location.folder.as_ref())),
+        ingest: sync.ingest.clone().filter(|_| mode == SyncMode::Mirror),
         protected: sync.protected.clone(),
         copy_symlinks: sync.copy_symlinks,
         max_delete: sync.max_delete,
@@ -88,8 +96,24 @@ fn settings(
         trash_keep_days: sync.trash.keep_days,
         settle: sync.settle.as_secs(),
         transfers: sync.transfers.map(std::num::NonZeroUsize::get),
+        audit_days: sync.audit_days,
         timeout: sync.timeout,
     })
+}
+
+/// The folder on this host that a provider keeps its files in, if it does.
+fn host_folder(provider: &ProviderConfig, folder: Option<&RelPath>) -> Option<PathBuf> {
+    match provider {
+        ProviderConfig::Local { path } => Some(below(path, folder)),
+        _ => None,
+    }
+}
+
+fn below(path: &Path, folder: Option<&RelPath>) -> PathBuf {
+    match folder {
+        Some(folder) => path.join(folder.as_str()),
+        None => path.to_owned(),
+    }
 }
 
 fn sync_section(config: &Config) -> Outcome<&SyncConfig> {
@@ -133,10 +157,7 @@ pub fn connect(
             Counting::Bytes,
         ),
         ProviderConfig::Local { path } => {
-            let path = match &sync.remote_path {
-                Some(below) => path.join(below.as_str()),
-                None => path.clone(),
-            };
+            let path = below(path, sync.remote_path.as_ref());
             (Arc::new(LocalProvider::open(&path)?), Counting::Calls)
         }
         other => {

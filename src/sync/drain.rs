@@ -127,6 +127,7 @@ pub async fn drain(applier: &Arc<Applier>, entries: Vec<Entry>) -> Outcome<Vec<R
 
 /// Delivers one file. `None` when it had been delivered by an earlier run.
 async fn deliver(applier: &Arc<Applier>, entry: &Entry) -> Result<Option<RelPath>, Problem> {
+    applier.may_write().await?;
     let version = drop_version(entry);
     let known = applier
         .state
@@ -158,6 +159,7 @@ async fn deliver(applier: &Arc<Applier>, entry: &Entry) -> Result<Option<RelPath
             .await?;
         Some(fetched.path)
     };
+    applier.may_write().await?;
     let precondition = entry
         .version
         .clone()

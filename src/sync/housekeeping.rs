@@ -7,7 +7,7 @@ use futures::StreamExt;
 use ows_providers::{ErrorKind, ListOptions, Listed, Precondition, Provider, PutOptions, RelPath};
 
 use super::run::{Observed, Opened, Run};
-use super::trash;
+use super::{SyncMode, ingest, trash};
 use crate::apply::{Applier, INTENT_DRAIN, INTENT_UPLOAD};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalErrorKind, Observed as Looked, WalkOptions};
@@ -19,6 +19,9 @@ pub(super) const PROBE: &str = "probe";
 
 /// When the trash was last purged.
 const PURGED_AT: &str = "trash_purged_at";
+
+/// The same for a mirror, which empties its local trash alone.
+const PURGED_LOCAL_AT: &str = "local_trash_purged_at";
 
 /// Purging lists the trash, so it is done at most once a day.
 const PURGE_EVERY: chrono::Duration = chrono::Duration::hours(24);
@@ -56,7 +59,8 @@ pub(super) async fn tidy(run: &Run<'_>, opened: &Opened, observed: &Observed) ->
     let stored = opened.state.uploads(&opened.pair.id).await?;
     for upload in &stored {
         let upload_of = &upload.record.upload;
-        if going_on.contains(&(&upload_of.path, upload_of.size)) {
+        let is_ingest = ingest::is_ours(run.settings, &upload_of.path);
+        if is_ingest || going_on.contains(&(&upload_of.path, upload_of.size)) {
             continue;
         }
         match run.settings.provider.abort_upload(upload_of).await {
@@ -221,6 +225,7 @@ pub(super) async fn first_run(run: &Run<'_>, opened: &Opened, applier: &Applier)
         let text = "something else has this name, so that no folder could be made; move it away";
         applier.tally().failed(folder, text.to_owned());
     };
+    applier.may_write().await?;
     match make_outbox(run.settings.provider.as_ref()).await {
         Ok(()) => {}
         Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -282,25 +287,33 @@ async fn make_outbox(provider: &dyn Provider) -> ows_providers::Result<()> {
     }
 }
 
-/// Empties what has lain in the trash for longer than it is kept, at most once a day, by the provider's clock.
-pub(super) async fn purge(run: &Run<'_>, opened: &Opened) -> Outcome<()> {
+/// Empties what has lain in the trash for longer than it is kept, at most once a day, by the provider's clock. A mirror
+/// writes nothing to the remote, so that it empties the trash there only in a run that has written (`writes_remote`).
+pub(super) async fn purge(run: &Run<'_>, opened: &Opened, writes_remote: bool) -> Outcome<()> {
     let provider = run.settings.provider.as_ref();
+    let only_local = run.settings.mode == SyncMode::Mirror && !writes_remote;
+    let name = if only_local {
+        PURGED_LOCAL_AT
+    } else {
+        PURGED_AT
+    };
     let now = provider.clock().unwrap_or_else(Utc::now);
-    let last = opened.state.get_value(&opened.pair.id, PURGED_AT).await?;
+    let last = opened.state.get_value(&opened.pair.id, name).await?;
     let recent = last
         .and_then(|text| chrono::DateTime::parse_from_rfc3339(&text).ok())
         .is_some_and(|last| now.signed_duration_since(last) < PURGE_EVERY);
     if recent {
         return Ok(());
     }
-    if opened.pair.first_synced_at.is_some() {
-        let before = now - trash::keep(run.settings.trash_keep_days);
-        trash::Trash::of(&run.settings.provider, &opened.local)
-            .purge(before)
-            .await?;
+    let before = now - trash::keep(run.settings.trash_keep_days);
+    let trash = trash::Trash::of(&run.settings.provider, &opened.local);
+    if only_local {
+        trash.purge_local(before).await?;
+    } else if opened.pair.first_synced_at.is_some() || run.settings.mode == SyncMode::Mirror {
+        trash.purge(before).await?;
     }
     Ok(opened
         .state
-        .set_value(&opened.pair.id, PURGED_AT, &now.to_rfc3339())
+        .set_value(&opened.pair.id, name, &now.to_rfc3339())
         .await?)
 }

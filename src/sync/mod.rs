@@ -4,11 +4,16 @@
 //! what must hold between them.
 
 mod assess;
+mod audit;
 pub mod connect;
 mod drain;
 mod housekeeping;
+mod ingest;
+mod lease;
 mod lock;
+mod mirror;
 mod observe;
+mod overlap;
 mod roots;
 mod run;
 pub mod scope;
@@ -28,6 +33,7 @@ use crate::ids::{PairId, RunId};
 use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
 
+pub use lease::{HostClock, Reading};
 pub use lock::PairLock;
 pub use settings::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions};
 

@@ -10,6 +10,7 @@ use futures::{Stream, StreamExt};
 use ows_providers::{Entry, EntryKind, ListOptions, Listed, Provider, RelPath, SortKey};
 use tokio::sync::mpsc;
 
+use super::audit::Audit;
 use super::scope::Scope;
 use crate::apply::chain;
 use crate::error::{Failure, Outcome};
@@ -57,6 +58,8 @@ pub struct Sides<'a> {
     pub pair: &'a PairId,
     /// What takes part.
     pub scope: &'a Arc<Scope>,
+    /// What of the base is read again though it looks unchanged.
+    pub audit: &'a Audit,
     /// Who listens.
     pub reporter: &'a dyn Reporter,
 }
@@ -70,6 +73,7 @@ impl Sides<'_> {
         let remote_folders = rules.remote_folders;
         let mut merge = Merge {
             scope: self.scope,
+            audit: self.audit,
             planner: Planner::new(rules),
             seen: Seen::default(),
             local_unknown: UnknownPaths::default(),
@@ -198,7 +202,7 @@ impl Sides<'_> {
 }
 
 /// Walks on another thread. The walk is complete only if that thread ended well: what a panic cut off is not absent.
-fn on_thread(
+pub(super) fn on_thread(
     walk: impl Iterator<Item = Observed> + Send + 'static,
 ) -> (
     impl Stream<Item = Observed> + Send + Unpin,
@@ -242,6 +246,7 @@ fn out_of_order(key: &SortKey) -> Failure {
 
 struct Merge<'a> {
     scope: &'a Scope,
+    audit: &'a Audit,
     planner: Planner,
     seen: Seen,
     local_unknown: UnknownPaths,
@@ -347,6 +352,7 @@ impl Merge<'_> {
         if triple.key.kind == EntryKind::Dir && !remote_folders && triple.base.is_none() {
             return;
         }
+        triple.audit = self.audit.asks_for(&triple);
         triple.local_unknown = self.local_unknown.covers(path);
         triple.remote_unknown = self.remote_unknown.covers(path);
         self.planner.push(triple);

@@ -7,14 +7,19 @@ use std::time::Duration;
 use chrono::Utc;
 use ows_providers::{Entry, RemoteIdentity};
 
+use super::audit::Audit;
+use super::lease::{Lease, Taken};
 use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
-use super::{FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, pair_id, show};
+use super::{
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, show,
+};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::{LocalFolder, ReplicaId};
+use crate::plan::guards::{GuardName, Stop};
 use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
@@ -38,6 +43,8 @@ pub(super) struct Opened {
     pub(super) local: Arc<LocalFolder>,
     pub(super) scope: Arc<Scope>,
     pub(super) has_base: bool,
+    /// The lease, once the run has something to write.
+    pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
 }
 
@@ -47,6 +54,8 @@ pub(super) struct Observed {
     pub(super) seen: Seen,
     /// Files of `_outbox` that are complete.
     pub(super) outbox: Vec<Entry>,
+    /// What of the base was read again.
+    pub(super) audit: Audit,
 }
 
 impl Run<'_> {
@@ -62,6 +71,7 @@ impl Run<'_> {
             .start_run(&self.id, Some(&opened.pair.id), "sync", report.started_at)
             .await?;
         let result = self.passes(&opened, report).await;
+        report.warnings.extend(opened.release_lease().await);
         let mut closing = report.clone();
         closing.actions.clear();
         closing.close(result.as_ref().err());
@@ -134,11 +144,16 @@ impl Run<'_> {
             local,
             scope,
             has_base,
+            lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         })
     }
 
     async fn passes(&self, opened: &Opened, report: &mut Report) -> Outcome<()> {
+        let forced = self.options.force.contains(&GuardName::Overlap);
+        if let Some(stop) = overlap::guard(self.settings, opened, forced).await? {
+            return Err(show::stopped(report, stop));
+        }
         let mut filled = Ok(());
         if let Some(direction) = self.fills_first(opened).await? {
             filled = self.pass(opened, direction, false, report).await;
@@ -157,7 +172,7 @@ impl Run<'_> {
 
     /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
     async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
-        if self.options.direction.is_some() {
+        if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
             return Ok(None);
         }
         let fills = match self.settings.first_sync {
@@ -170,6 +185,19 @@ impl Run<'_> {
             _ => Direction::Pull,
         };
         Ok(fills.then_some(direction))
+    }
+
+    /// Looks at both sides, plans, and asks the guards.
+    async fn look(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+    ) -> Outcome<(Observed, Option<Stop>)> {
+        let observed = self.observe(opened, direction).await?;
+        let stop = self
+            .bounded(self.guard(opened, direction, &observed))
+            .await?;
+        Ok((observed, stop))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
@@ -197,19 +225,40 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let observed = self.observe(opened, direction).await?;
-        report.warnings.extend(show::link_warnings(&observed.seen));
-        let stop = self
-            .bounded(self.guard(opened, direction, &observed))
-            .await?;
+        let (mut observed, mut stop) = self.look(opened, direction).await?;
+        let caution = observed.plan.caution;
+        report
+            .warnings
+            .extend(mirror::warning(self.settings, caution));
         if self.options.dry_run {
             show::dry_run(report, &observed, with_mail);
+            report.warnings.extend(show::link_warnings(&observed.seen));
+            if stop.is_none() {
+                self.ingest_dry(opened, direction, report).await?;
+            }
             return match stop {
                 Some(stop) => Err(show::stopped(report, stop)),
                 // The run itself would leave them too.
                 None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
             };
         }
+        match self
+            .may_begin(opened, &observed, stop.is_some(), with_mail)
+            .await
+        {
+            Ok(Taken::AtOnce) => {}
+            Ok(Taken::AfterWaiting) => (observed, stop) = self.look(opened, direction).await?,
+            Err(failure) => {
+                return Err(match stop {
+                    Some(stop) if failure.kind == FailureKind::Busy => show::stopped(report, stop),
+                    _ => failure,
+                });
+            }
+        }
+        report.warnings.extend(show::link_warnings(&observed.seen));
+        let audit = observed.audit.clone();
+        let looked = (observed, stop);
+        let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;
         let applied = self
             .apply(
                 opened,
@@ -220,6 +269,9 @@ impl Run<'_> {
                 report,
             )
             .await;
+        if stop.is_none() {
+            self.audited(opened, &audit, &applied).await?;
+        }
         match (stop, applied) {
             // Who stopped the run wants to hear that it stopped; the guard will speak again.
             (Some(stop), Err(failure)) if self.cancel.is_stopped() => {
@@ -231,7 +283,7 @@ impl Run<'_> {
                 Err(show::stopped(report, stop))
             }
             (Some(stop), _) => Err(show::stopped(report, stop)),
-            (None, applied) => applied,
+            (None, applied) => applied.and(unsent.map_or(Ok(()), Err)),
         }
     }
 }

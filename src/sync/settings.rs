@@ -8,6 +8,7 @@ use std::time::Duration;
 use ows_providers::layers::CallCounter;
 use ows_providers::{Provider, RelPath};
 
+use super::HostClock;
 use crate::error::Failure;
 use crate::plan::guards::GuardName;
 use crate::plan::{Caution, Direction};
@@ -72,6 +73,13 @@ pub struct PairSettings {
     pub own_dir: PathBuf,
     /// Patterns of paths that take no part.
     pub exclude: Vec<String>,
+    /// The remote folder, where the remote is a folder on this host.
+    pub remote_folder: Option<PathBuf>,
+    /// Where snapshots go, where that is a folder on this host.
+    pub backup_folder: Option<PathBuf>,
+    /// The folder beside the local one whose files are sent into the folder of the same name in the remote; in mirror
+    /// mode only.
+    pub ingest: Option<RelPath>,
     /// Paths below the local folder that are left out whatever the patterns say.
     pub protected: Vec<RelPath>,
     /// Follow links that stay inside the workspace.
@@ -92,6 +100,8 @@ pub struct PairSettings {
     pub settle: u64,
     /// Files in flight at once; the provider's own number when `None`.
     pub transfers: Option<usize>,
+    /// Within so many days each file is read again, though it looks unchanged; never when `None`.
+    pub audit_days: Option<u32>,
     /// How long a run may take.
     pub timeout: Duration,
 }
@@ -115,6 +125,8 @@ pub struct SyncOptions {
     pub keep_actions: bool,
     /// Rely less on the base than an ordinary run does; for whoever knows that it, or the remote, was put back in time.
     pub caution: Caution,
+    /// Where the run reads the time of its own host; tests bring their own.
+    pub clock: HostClock,
     /// For tests: calls to the database that fail.
     pub state_faults: Option<StateFaults>,
 }

@@ -120,7 +120,8 @@ async fn newer(
     }))
 }
 
-async fn hash_local(
+/// Hashes a local file. An error is the word about it.
+pub(super) async fn hash_local(
     local: Arc<LocalFolder>,
     path: RelPath,
 ) -> Result<(LocalFingerprint, ContentHashes), String> {

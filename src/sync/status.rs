@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use ows_providers::{Enforcement, ErrorKind, ListOptions, RemoteIdentity};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::lease::{Holder, held_now};
 use super::trash::{Item, Trash};
 use super::{PairSettings, pair_id};
 use crate::error::{Failure, Outcome};
@@ -35,8 +36,53 @@ pub struct Status {
     pub trash: TrashStatus,
     /// What the remote enforces, once it was found out.
     pub enforces: Option<Enforces>,
+    /// The host that is at work in the remote, if one is.
+    pub lease: Option<LeaseStatus>,
     /// Backups are not served yet.
     pub backup: Option<Value>,
+}
+
+/// The lease of a run that is under way, or was killed a moment ago. What its object does not say is `None`.
+#[derive(Debug, Serialize)]
+#[expect(missing_docs, reason = "the names are those of the JSON")]
+pub struct LeaseStatus {
+    pub host: Option<String>,
+    pub run_id: Option<String>,
+    #[serde(serialize_with = "maybe_rfc3339")]
+    pub since: Option<DateTime<Utc>>,
+}
+
+impl LeaseStatus {
+    fn of(holder: Holder) -> Self {
+        let (host, run_id) = holder.who.unzip();
+        Self {
+            host,
+            run_id,
+            since: holder.since,
+        }
+    }
+
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let host = self
+            .host
+            .as_deref()
+            .unwrap_or("a host that cannot be named");
+        let since = self.since.map_or_else(String::new, |since| {
+            format!(" since {}", since.format("%Y-%m-%d %H:%M:%S UTC"))
+        });
+        format!("held by {host}{since}")
+    }
+}
+
+fn maybe_rfc3339<S: Serializer>(
+    time: &Option<DateTime<Utc>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => crate::report::rfc3339(time, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// What both sides agree on.
@@ -95,6 +141,8 @@ pub struct Enforces {
     /// The conditions.
     #[serde(flatten)]
     pub conditions: Enforcement,
+    /// Whether runs of several hosts keep each other out by a lease: it needs a conditional create.
+    pub lease: bool,
     /// When it was found out.
     #[serde(serialize_with = "crate::report::rfc3339")]
     pub probed_at: DateTime<Utc>,
@@ -111,7 +159,13 @@ impl Enforces {
             }
         };
         let conditions = &self.conditions;
+        let lease = if self.lease {
+            "yes"
+        } else {
+            "no (runs of two hosts are kept apart by the conditions alone)"
+        };
         vec![
+            ("lease between hosts", lease),
             ("create only if absent", word(conditions.create_if_absent)),
             (
                 "replace only the version seen",
@@ -156,6 +210,7 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
         conflicts: 0,
         trash: TrashStatus::default(),
         enforces: None,
+        lease: None,
         backup: None,
     };
     let mut failures = Vec::new();
@@ -212,6 +267,7 @@ async fn remote_side(settings: &PairSettings, status: &mut Status) -> Outcome<()
         _ => {}
     }
     drop(listing);
+    status.lease = held_now(provider).await?.map(LeaseStatus::of);
     status.trash.remote = Some(amount(&super::trash::list_remote(provider).await?));
     Ok(())
 }
@@ -241,6 +297,7 @@ async fn recall(
         .enforcement(&identity.id)
         .await?
         .map(|(conditions, probed_at)| Enforces {
+            lease: conditions.create_if_absent,
             conditions,
             probed_at,
         });

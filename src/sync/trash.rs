@@ -251,6 +251,14 @@ impl Trash {
                 remove_remote(self.provider.as_ref(), &item.place).await?;
             }
         }
+        self.purge_local(before).await
+    }
+
+    /// [`Trash::purge`] on the local side alone.
+    ///
+    /// # Errors
+    /// What could not be removed; what was removed before stays so.
+    pub async fn purge_local(&self, before: DateTime<Utc>) -> Outcome<()> {
         match &self.local {
             Some(local) => purge_local(local, Some(before)).await,
             None => Ok(()),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use chrono::Utc;
 use ows_providers::Enforcement;
 
+use super::lease::Taken;
 use super::run::{Observed, Opened, Run};
 use super::{drain, housekeeping, roots};
-use crate::apply::{Applier, Shared};
+use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
 use crate::plan::{Caution, Direction, Side};
@@ -16,7 +17,36 @@ use crate::report::{Phase, Report};
 /// For how long is believed what a probe has found.
 const PROBE_AGAIN_AFTER: chrono::Duration = chrono::Duration::hours(24);
 
+impl Observed {
+    /// Whether the remote is about to be changed.
+    fn writes_remote(&self, opened: &Opened, guarded: bool, with_mail: bool) -> bool {
+        let first = opened.pair.first_synced_at.is_none();
+        let mut actions = self.plan.actions();
+        let pushes = actions.any(|action| action.op.writes_to() == Side::Remote);
+        let drains = with_mail && !self.outbox.is_empty();
+        drains || (!guarded && (pushes || (first && with_mail)))
+    }
+}
+
 impl Run<'_> {
+    /// Takes the lease when the remote is about to be changed.
+    ///
+    /// # Errors
+    /// When another host has it, or it cannot be found out who has it.
+    pub(super) async fn may_begin(
+        &self,
+        opened: &Opened,
+        observed: &Observed,
+        guarded: bool,
+        with_mail: bool,
+    ) -> Outcome<Taken> {
+        if !observed.writes_remote(opened, guarded, with_mail) {
+            return Ok(Taken::AtOnce);
+        }
+        let enforcement = self.enforcement(opened).await?;
+        self.take_lease(opened, enforcement).await
+    }
+
     /// Changes both sides and the base, then drains. What was finished counts, whatever comes after it.
     pub(super) async fn apply(
         &self,
@@ -28,11 +58,7 @@ impl Run<'_> {
         report: &mut Report,
     ) -> Outcome<()> {
         let first = opened.pair.first_synced_at.is_none();
-        let mut actions = observed.plan.actions();
-        let pushes = actions.any(|action| action.op.writes_to() == Side::Remote);
-        drop(actions);
-        let drains = with_mail && !observed.outbox.is_empty();
-        let writes_remote = drains || (!guarded && (pushes || (first && with_mail)));
+        let writes_remote = observed.writes_remote(opened, guarded, with_mail);
         self.bounded(housekeeping::tidy(self, opened, &observed))
             .await?;
         let enforcement = if writes_remote {
@@ -41,7 +67,10 @@ impl Run<'_> {
             Enforcement::default()
         };
         let quiet_plan = observed.plan.is_quiet();
-        let changes_base = !guarded && (!quiet_plan || !observed.plan.records.is_empty());
+        // A folder that was only added to is this replica's from now on, also when there was nothing to add.
+        let takes_over = observed.plan.caution == Caution::OnlyAdd;
+        let changes_base =
+            !guarded && (!quiet_plan || takes_over || !observed.plan.records.is_empty());
         let marker = if changes_base {
             roots::begin(opened, direction).await?;
             opened.state.raise_generation(&opened.pair.id).await?;
@@ -53,7 +82,10 @@ impl Run<'_> {
         let undecided = observed.plan.undecided;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let caution = observed.plan.caution;
-        let applier = Arc::new(self.applier(opened, enforcement, writer.handle(), marker, caution));
+        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, caution);
+        let lease = opened.lease.lock().await.clone();
+        applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
+        let applier = Arc::new(applier);
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -86,7 +118,10 @@ impl Run<'_> {
         written?;
         self.reporter.phase(Phase::Finishing);
         if !quiet {
-            self.bounded(housekeeping::purge(self, opened)).await?;
+            let has_sent = writes_remote || report.counts.upload > 0;
+            applier.may_write().await?;
+            self.bounded(housekeeping::purge(self, opened, has_sent))
+                .await?;
         }
         match applier.tally().partial() {
             Some(failure) => Err(failure),
@@ -94,7 +129,7 @@ impl Run<'_> {
         }
     }
 
-    fn applier(
+    pub(super) fn applier(
         &self,
         opened: &Opened,
         enforcement: Enforcement,
@@ -124,6 +159,7 @@ impl Run<'_> {
             keep_actions: self.options.keep_actions,
             reporter: Arc::clone(&self.reporter),
             cancel: self.cancel.clone(),
+            permit: None,
             root_is_there: Box::new(move || root.still_there(marker.as_ref())),
             shared: Shared::default(),
         }
@@ -131,7 +167,7 @@ impl Run<'_> {
 
     /// What the remote enforces: known from an earlier run, or found out now. Whether old versions are kept decides
     /// about the trash and may be switched off, so what is known is tried again after a day.
-    async fn enforcement(&self, opened: &Opened) -> Outcome<Enforcement> {
+    pub(super) async fn enforcement(&self, opened: &Opened) -> Outcome<Enforcement> {
         let now = self.settings.provider.clock().unwrap_or_else(Utc::now);
         let known = opened.state.enforcement(&opened.enforcement_key).await?;
         if let Some((known, at)) = known
@@ -172,7 +208,7 @@ impl Run<'_> {
         self.reporter.planned(files, bytes);
     }
 
-    fn add_up(&self, applier: &Applier, report: &mut Report) {
+    pub(super) fn add_up(&self, applier: &Applier, report: &mut Report) {
         let mut tally = applier.tally();
         report.counts.merge(&tally.counts);
         report.bytes.up += tally.bytes.up;

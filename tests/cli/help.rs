@@ -22,14 +22,18 @@ fn help_lists_the_commands() {
     Usage: ows [OPTIONS] <COMMAND>
 
     Commands:
-      demo         Show the main job with no account and no server, in a temporary place
-      sync         Run one sync
-      status       Show the remote, what it enforces, the base, the last run and the trash
-      list         List remote files
-      trash        Show, bring back or empty what was displaced
-      completions  Print the completions for a shell
-      man          Print the manual page
-      help         Print this message or the help of the given subcommand(s)
+      demo           Show the main job with no account and no server, in a temporary place
+      sync           Run one sync
+      daemon         Run sync again and again, every `interval` seconds, until it is stopped
+      session        Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for
+                     it
+      status         Show the remote, what it enforces, the base, the last run and the trash
+      list           List remote files
+      trash          Show, bring back or empty what was displaced
+      import-rclone  Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
+      completions    Print the completions for a shell
+      man            Print the manual page
+      help           Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help     Print help
@@ -71,6 +75,52 @@ fn help_of_sync() {
           --rebuild-state          Set a damaged database aside and start as without one
       -h, --help                   Print help
       -V, --version                Print version
+    "#);
+}
+
+#[test]
+fn help_of_daemon() {
+    assert_snapshot!(help(&["daemon", "--help"]), @r#"
+    Run sync again and again, every `interval` seconds, until it is stopped
+
+    Usage: ows daemon [OPTIONS]
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Global options:
+          --config <FILE>        Configuration file, instead of the first that exists of $OWS_CONFIG,
+                                 <state>/ows/config.json5, $OPENCLAW_CONFIG_PATH and
+                                 <state>/openclaw.json
+          --state-dir <DIR>      State directory, instead of $OPENCLAW_STATE_DIR or ~/.openclaw
+          --workspace <DIR>      Workspace, instead of the configured one
+          --agent <ID>           Take the workspace of this agent
+          --json                 Print one JSON object on standard output at the end
+          --log-format <FORMAT>  Form of the log on standard error [default: text] [possible values:
+                                 text, json]
+      -v, --verbose...           Say more; twice for each step, three times for each request
+      -q, --quiet                Say nothing but errors
+          --no-progress          Draw no progress bar
+
+    The first run starts after 5 seconds. SIGTERM and SIGINT end it cleanly within 10 seconds, with exit
+    code 0; SIGHUP reads the configuration again. Not in this version: scheduled backups, reacting to
+    changes between intervals (`watch`), a port for health and metrics (`--listen`).
+    "#);
+}
+
+#[test]
+fn help_of_session_end() {
+    assert_snapshot!(commands_own(&["session", "end", "--help"]), @r#"
+    A session has ended: sync when `onSessionEnd` is true
+
+    Usage: ows session end [OPTIONS]
+
+    Options:
+          --wait <SECONDS>  Wait so many seconds for another run to end; when it goes on longer, nothing
+                            is done and the exit code is 0 [default: 10]
+      -h, --help            Print help
+      -V, --version         Print version
     "#);
 }
 
@@ -191,7 +241,9 @@ fn nothing_typed_shows_help_and_is_wrong_usage() {
 fn completions_and_manual_name_every_command() {
     let bash = help(&["completions", "bash"]);
     let man = help(&["man"]);
-    for command in ["sync", "status", "list", "trash", "demo"] {
+    for command in [
+        "sync", "daemon", "session", "status", "list", "trash", "demo",
+    ] {
         assert!(bash.contains(command), "{command}");
         assert!(man.contains(command), "{command}");
     }

@@ -5,15 +5,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod daemon;
 mod demo;
 mod errors;
 mod exit_codes;
 mod guards;
 mod help;
 mod hostile;
+mod import;
 mod progress;
 mod round;
 mod schemas;
 mod secrets;
+mod session;
 mod signals;
 mod support;
+mod switching;

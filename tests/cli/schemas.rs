@@ -21,7 +21,7 @@ fn schema(name: &str) -> jsonschema::Validator {
 }
 
 #[track_caller]
-fn fits(name: &str, value: &Value) {
+pub fn fits(name: &str, value: &Value) {
     let schema = schema(name);
     let errors: Vec<String> = schema
         .iter_errors(value)
@@ -100,6 +100,19 @@ fn trash_fits_its_schema() {
 }
 
 #[test]
+fn session_fits_its_schema() {
+    let world = World::with_folder("onSessionStart: true,");
+    fits("session", &world.json(&["session", "start"]));
+    fits("session", &world.json(&["session", "end"]));
+    fits("session", &World::bare().json(&["session", "end"]));
+}
+
+#[test]
+fn daemon_fits_its_schema() {
+    fits("daemon", &World::bare().json(&["daemon"]));
+}
+
+#[test]
 fn demo_fits_its_schema() {
     fits("demo", &World::bare().json(&["demo"]));
 }
@@ -114,9 +127,13 @@ fn wrong_usage_fits_the_schema_of_the_command_that_was_meant() {
         ("status", &["status", "x"]),
         ("trash", &["trash", "restore", "--bogus"]),
         ("demo", &["demo", "x"]),
+        ("import-rclone", &["import-rclone", "--bogus"]),
         ("usage", &["bogus"]),
         ("usage", &[]),
         ("usage", &["trash"]),
+        ("usage", &["session"]),
+        ("session", &["session", "start", "--bogus"]),
+        ("daemon", &["daemon", "--listen", "127.0.0.1:9464"]),
     ] {
         let json = world.json(arguments);
         assert_eq!(json["exit_code"], 2);

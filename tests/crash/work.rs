@@ -238,16 +238,21 @@ impl Place {
         small.choose(&mut self.rng).map(|path| (*path).clone())
     }
 
-    /// A path that was never used.
+    /// A path that was never used, in a folder that has not become a file since.
     fn fresh_path(&mut self) -> String {
         self.expected.next += 1;
         let number = self.expected.next;
-        match self.rng.random_range(0..4) {
+        let path = match self.rng.random_range(0..4) {
             0 => format!("file {number}.txt"),
-            1 => format!("journal {}/f{number}.md", self.rng.random_range(0..1000)),
+            1 => format!("notes{}/f{number}.md", self.rng.random_range(0..1000)),
             2 => format!("code/src/ünï-{number}+%41.rs"),
             _ => format!("code/{number}"),
+        };
+        let is_file = |(end, _)| self.expected.files.contains_key(&path[..end]);
+        if path.match_indices('/').any(is_file) {
+            return format!("file {number}.txt");
         }
+        path
     }
 
     /// Content that never was before.

@@ -4,14 +4,17 @@
 mod person;
 mod support;
 
+mod audit;
 mod calls;
 mod caution;
 mod guards;
+mod ingest;
+mod lease;
 mod mailbox;
 mod max_change;
 mod merge;
+mod mirror;
 mod random;
 mod rows;
-
 mod stamps;
 mod sweep;

@@ -438,7 +438,7 @@ async fn a_full_remote_stops_uploads_and_nothing_else() {
     pair.store.insert("_outbox/note", b"dropped");
     pair.faults.add(
         Fault::on(Operation::Put)
-            .nth(3)
+            .nth(4)
             .times(u64::MAX)
             .before(ErrorKind::QuotaExceeded),
     );
@@ -450,8 +450,8 @@ async fn a_full_remote_stops_uploads_and_nothing_else() {
         .copied();
     assert_eq!(
         puts,
-        Some(("put", 2)),
-        "faults lie above the count: the third never came through"
+        Some(("put", 3)),
+        "faults lie above the count: after the lease and two files none came through"
     );
     assert_eq!(finished.report.counts.upload, 2);
     assert_eq!(finished.report.counts.failed, 18);
@@ -939,7 +939,14 @@ async fn an_interrupted_upload_goes_on_where_it_stopped() {
         .collect();
     assert_eq!(
         resumed,
-        [("complete_upload", 1), ("list", 1), ("list_parts", 1)]
+        [
+            ("complete_upload", 1),
+            ("delete", 1),
+            ("list", 1),
+            ("list_parts", 1),
+            ("put", 1)
+        ],
+        "one put and one delete are the lease"
     );
     pair.assert_converged().await;
 }

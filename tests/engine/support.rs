@@ -32,7 +32,15 @@ pub struct Pair {
 impl Pair {
     /// A pair that was never synced, with these local files.
     pub fn new(options: MemoryOptions, files: &[(&str, &str)]) -> Self {
-        let store = MemoryStore::new(options);
+        Self::at(MemoryStore::new(options), files)
+    }
+
+    /// Another host at the remote of `other`: its own folder with these files, its own database.
+    pub fn joined(other: &Self, files: &[(&str, &str)]) -> Self {
+        Self::at(other.store.clone(), files)
+    }
+
+    fn at(store: MemoryStore, files: &[(&str, &str)]) -> Self {
         let faults = FaultSet::new();
         let local = TempTree::in_memory();
         for (path, content) in files {
@@ -49,6 +57,9 @@ impl Pair {
             workspace: local.path().to_owned(),
             own_dir: state.join("ows"),
             exclude: vec![".DS_Store".to_owned()],
+            remote_folder: None,
+            backup_folder: None,
+            ingest: None,
             protected: Vec::new(),
             copy_symlinks: false,
             max_delete: 50,
@@ -59,6 +70,7 @@ impl Pair {
             trash_keep_days: 30,
             settle: 0,
             transfers: None,
+            audit_days: Some(7),
             timeout: Duration::from_secs(1800),
         };
         Self {

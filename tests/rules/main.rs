@@ -205,7 +205,20 @@ fn dependencies_point_one_way() {
                 "crate::local",
             ],
         ),
-        ("src/sync", &["crate::cli", "clap::", "indicatif"]),
+        (
+            "src/sync",
+            &["crate::cli", "crate::daemon", "clap::", "indicatif"],
+        ),
+        (
+            "src/daemon",
+            &[
+                "crate::cli",
+                "clap::",
+                "crate::state",
+                "crate::apply",
+                "crate::local",
+            ],
+        ),
         ("providers/src", &["ows::", "sqlx", "clap", "indicatif"]),
     ] {
         assert_none(

@@ -5,23 +5,20 @@ use super::World;
 #[test]
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
-        "{ sync: { provider: 'dropbox', mode: 'mirror', conflictResolve: 'local', ingest: true,
-             ingestPath: 'drop', notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
-             watch: true, auditDays: 7, heartbeatUrl: 'https://h' },
+        "{ sync: { provider: 'dropbox', mode: 'bisync', conflictResolve: 'local',
+             notifyOnInbox: true, notify: { url: 'https://h' }, checkpoint: true,
+             watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
     for name in [
         "sync.provider: \"dropbox\"",
-        "sync.mode: \"mirror\"",
+        "sync.mode: \"bisync\"",
         "sync.conflictResolve",
-        "sync.ingest",
-        "sync.ingestPath",
         "sync.notifyOnInbox",
         "sync.notify",
         "sync.checkpoint",
         "sync.watch",
-        "sync.auditDays",
         "sync.heartbeatUrl",
         "backup.enabled",
         "backup.provider: \"gdrive\"",
@@ -32,7 +29,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{name}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 13, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 10, "{mistakes:#?}");
     assert_eq!(
         World::with("{ sync: { mode: 'bisync' } }").mistakes(),
         ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
@@ -52,15 +49,10 @@ fn inactive_values_written_out_are_fine() {
 }
 
 #[test]
-fn what_would_run_by_itself_is_a_warning() {
-    let config =
-        World::with("{ sync: { interval: 60, onSessionStart: true, onSessionEnd: true } }")
-            .config();
-    assert_eq!(config.warnings.len(), 3, "{:?}", config.warnings);
-    assert!(
-        config
-            .warnings
-            .iter()
-            .all(|warning| warning.contains("nothing runs by itself in this version"))
-    );
+fn what_runs_by_itself_is_served() {
+    let config = World::with(
+        "{ sync: { provider: 'off', interval: 60, onSessionStart: true, onSessionEnd: true } }",
+    )
+    .config();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }

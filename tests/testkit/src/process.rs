@@ -69,6 +69,14 @@ impl Child {
         self.signal(Signal::INT)
     }
 
+    /// Sends SIGHUP, which asks a daemon to read its configuration again.
+    ///
+    /// # Errors
+    /// As [`Self::terminate`].
+    pub fn hang_up(&self) -> io::Result<()> {
+        self.signal(Signal::HUP)
+    }
+
     /// Kills the group with SIGKILL and waits for the process.
     ///
     /// # Errors
