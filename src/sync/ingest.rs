@@ -25,7 +25,7 @@ use ows_providers::{EntryKind, ErrorKind, ListOptions, Listed, RelPath, SortKey}
 use super::observe::on_thread;
 use super::run::{Observed, Opened, Run};
 use super::{PairSettings, SyncMode, settle};
-use crate::apply::{Applier, Problem, chain};
+use crate::apply::{Applier, Problem, chain, sides_equal};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalErrorKind, LocalFolder, Observed as Looked, WalkOptions};
 use crate::plan::guards::Stop;
@@ -321,7 +321,7 @@ impl Run<'_> {
                 Ok(hashed) => hashed,
                 Err(reason) => return work.failed.push(left(path, reason)),
             };
-            match crate::apply::sides_equal(provider, path, remote, &hashes).await {
+            match sides_equal(provider, path, remote, &hashes).await {
                 Ok(true) => {
                     let remote = RemoteStamp {
                         own: true,
@@ -350,7 +350,7 @@ impl Run<'_> {
             keep_displaced: there.is_some() && !is_ours,
             remote: there.map(Box::new),
             base: None,
-            is_known: false,
+            is_known: candidate.sent_before.is_some(),
             changed: crate::plan::Changed::default(),
         });
     }

@@ -170,6 +170,19 @@ impl Run<'_> {
             .and(filled)
     }
 
+    /// Looks at both sides, plans, and asks the guards.
+    async fn look(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+    ) -> Outcome<(Observed, Option<Stop>)> {
+        let observed = self.observe(opened, direction).await?;
+        let stop = self
+            .bounded(self.guard(opened, direction, &observed))
+            .await?;
+        Ok((observed, stop))
+    }
+
     /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
     async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
         if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
@@ -185,19 +198,6 @@ impl Run<'_> {
             _ => Direction::Pull,
         };
         Ok(fills.then_some(direction))
-    }
-
-    /// Looks at both sides, plans, and asks the guards.
-    async fn look(
-        &self,
-        opened: &Opened,
-        direction: Direction,
-    ) -> Outcome<(Observed, Option<Stop>)> {
-        let observed = self.observe(opened, direction).await?;
-        let stop = self
-            .bounded(self.guard(opened, direction, &observed))
-            .await?;
-        Ok((observed, stop))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
