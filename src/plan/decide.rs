@@ -318,9 +318,19 @@ pub(super) fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool)
             .map(|base| Box::new(base.clone())),
         is_known: triple.base.is_some(),
         keep_displaced,
-        changed: Changed {
-            local: local_state(triple) == State::Changed,
-            remote: remote_state(triple) == State::Changed,
-        },
+        changed: changed(triple),
     })
+}
+
+fn changed(triple: &Triple) -> Changed {
+    let local = local_state(triple) == State::Changed;
+    let looks_the_same = match (&triple.base, &triple.local) {
+        (Some(base), Some(local)) => local.same_attributes(&base.local),
+        _ => false,
+    };
+    Changed {
+        local,
+        remote: remote_state(triple) == State::Changed,
+        unseen: local && looks_the_same,
+    }
 }

@@ -351,6 +351,8 @@ pub struct Changed {
     pub local: bool,
     /// The remote one.
     pub remote: bool,
+    /// The local one, and neither its size nor its times show it.
+    pub unseen: bool,
 }
 
 impl Changed {

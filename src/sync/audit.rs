@@ -103,15 +103,8 @@ impl Audit {
         let Some(slice) = &self.slice else {
             return;
         };
-        let differs = |action: &&crate::plan::Action| match (&action.base, &action.local) {
-            (Some(base), Some(local)) => {
-                slice.holds(&action.key)
-                    && local.same_attributes(&base.local)
-                    && local.blake3.is_some()
-                    && local.blake3 != base.local.blake3
-            }
-            _ => false,
-        };
+        let differs =
+            |action: &&crate::plan::Action| action.changed.unseen && slice.holds(&action.key);
         self.found = plan.actions().filter(differs).count() as u64;
         if self.found > 0 {
             tracing::warn!(

@@ -78,95 +78,20 @@ impl Sides<'_> {
             remote_unknown: UnknownPaths::default(),
         };
         let (walked, walking) = on_thread(self.walk()?);
-        let mut local = Head::new(walked);
-        let splits = match self.base {
-            Some((state, pair)) => state.base_splits(pair, PAGE).await.map_err(Failure::from)?,
-            None => Vec::new(),
+        let mut heads = Heads {
+            local: Head::new(walked),
+            remote: Head::new(self.listing().await?),
+            base: Head::new(match self.base {
+                Some((state, pair)) => state.base_rows(pair),
+                None => futures::stream::empty().boxed(),
+            }),
+            remote_answered: false,
         };
-        let listing = self.provider.list(ListOptions {
-            below: None,
-            shallow: false,
-            skip: RelPath::new(mailbox::OWN).into_iter().collect(),
-            splits,
-        });
-        let mut remote = Head::new(listing);
-        let mut base = Head::new(match self.base {
-            Some((state, pair)) => state.base_rows(pair),
-            None => futures::stream::empty().boxed(),
-        });
         let mut count = 0_u64;
-        let mut remote_answered = false;
-        loop {
-            while let Some(item) = local.peek().await {
-                if merge.note_local(item) {
-                    local.take();
-                } else {
-                    break;
-                }
-            }
-            while let Some(item) = remote.peek().await {
-                match item {
-                    Err(error)
-                        if error.kind == ows_providers::ErrorKind::NotFound && !remote_answered =>
-                    {
-                        // There is no remote folder yet.
-                        remote.take();
-                    }
-                    Err(_) => break,
-                    Ok(listed) => {
-                        remote_answered = true;
-                        if merge.note_remote(listed) {
-                            remote.take();
-                        } else {
-                            break;
-                        }
-                    }
-                }
-            }
-            if let Some(Err(_)) = remote.peek().await
-                && let Some(Err(error)) = remote.take()
-            {
-                return Err(listing_failed(error));
-            }
-            if let Some(Err(_)) = base.peek().await
-                && let Some(Err(error)) = base.take()
-            {
-                return Err(error.into());
-            }
-            let keys = [
-                local_key(&mut local).await,
-                remote_key(&mut remote).await,
-                base_key(&mut base).await,
-            ];
-            let Some(key) = keys.into_iter().flatten().min() else {
-                break;
+        while let Some(key) = heads.next_key(&mut merge).await? {
+            let Some(triple) = heads.triple(key, &mut merge).await? else {
+                continue;
             };
-            let mut triple = Triple::new(key.clone());
-            if local_key(&mut local).await.as_ref() == Some(&key)
-                && let Some(Observed::Entry(entry)) = local.take()
-            {
-                triple.local = Some(entry.fingerprint);
-            }
-            if remote_key(&mut remote).await.as_ref() == Some(&key)
-                && let Some(Ok(Listed::Entry(entry))) = remote.take()
-            {
-                if remote_key(&mut remote)
-                    .await
-                    .is_some_and(|next| next <= key)
-                {
-                    return Err(out_of_order(&key));
-                }
-                merge.seen.remote_has_anything = true;
-                if merge.is_mail(&entry) {
-                    continue;
-                }
-                triple.remote = Some(RemoteStamp::from_entry(&entry, false));
-            }
-            if base_key(&mut base).await.as_ref() == Some(&key)
-                && let Some(Ok(row)) = base.take()
-            {
-                triple.base = Some(row);
-            }
             merge.push(triple, remote_folders);
             count += 1;
             if count.is_multiple_of(REPORT_EVERY) {
@@ -183,6 +108,20 @@ impl Sides<'_> {
         merge.planner.leave(Side::Local, &merge.local_unknown);
         merge.planner.leave(Side::Remote, &merge.remote_unknown);
         Ok((merge.planner, merge.seen))
+    }
+
+    /// The remote, cut where the base lets expect that its pages end.
+    async fn listing(&self) -> Outcome<BoxStream<'_, ows_providers::Result<Listed>>> {
+        let splits = match self.base {
+            Some((state, pair)) => state.base_splits(pair, PAGE).await?,
+            None => Vec::new(),
+        };
+        Ok(self.provider.list(ListOptions {
+            below: None,
+            shallow: false,
+            skip: RelPath::new(mailbox::OWN).into_iter().collect(),
+            splits,
+        }))
     }
 
     fn walk(&self) -> Outcome<LocalWalk> {
@@ -356,6 +295,92 @@ impl Merge<'_> {
         triple.local_unknown = self.local_unknown.covers(path);
         triple.remote_unknown = self.remote_unknown.covers(path);
         self.planner.push(triple);
+    }
+}
+
+/// The next item of each of the three streams.
+struct Heads<'a, L: Stream<Item = Observed>> {
+    local: Head<L>,
+    remote: Head<BoxStream<'a, ows_providers::Result<Listed>>>,
+    base: Head<BoxStream<'static, Result<BaseRow, crate::state::StateError>>>,
+    /// The remote has told something: from now on a missing folder is an error.
+    remote_answered: bool,
+}
+
+impl<L: Stream<Item = Observed> + Unpin> Heads<'_, L> {
+    /// The smallest key that one of the streams is at; what is no entry is noted on the way. `None` at the end of all.
+    async fn next_key(&mut self, merge: &mut Merge<'_>) -> Outcome<Option<SortKey>> {
+        while let Some(item) = self.local.peek().await {
+            if !merge.note_local(item) {
+                break;
+            }
+            self.local.take();
+        }
+        self.note_remote(merge).await;
+        if let Some(Err(_)) = self.remote.peek().await
+            && let Some(Err(error)) = self.remote.take()
+        {
+            return Err(listing_failed(error));
+        }
+        if let Some(Err(_)) = self.base.peek().await
+            && let Some(Err(error)) = self.base.take()
+        {
+            return Err(error.into());
+        }
+        let keys = [
+            local_key(&mut self.local).await,
+            remote_key(&mut self.remote).await,
+            base_key(&mut self.base).await,
+        ];
+        Ok(keys.into_iter().flatten().min())
+    }
+
+    async fn note_remote(&mut self, merge: &mut Merge<'_>) {
+        while let Some(item) = self.remote.peek().await {
+            match item {
+                // There is no remote folder yet.
+                Err(error)
+                    if error.kind == ows_providers::ErrorKind::NotFound
+                        && !self.remote_answered => {}
+                Err(_) => return,
+                Ok(listed) => {
+                    self.remote_answered = true;
+                    if !merge.note_remote(listed) {
+                        return;
+                    }
+                }
+            }
+            self.remote.take();
+        }
+    }
+
+    /// Takes what the streams hold at `key`. `None` for what is mail.
+    async fn triple(&mut self, key: SortKey, merge: &mut Merge<'_>) -> Outcome<Option<Triple>> {
+        let mut triple = Triple::new(key.clone());
+        if local_key(&mut self.local).await.as_ref() == Some(&key)
+            && let Some(Observed::Entry(entry)) = self.local.take()
+        {
+            triple.local = Some(entry.fingerprint);
+        }
+        if remote_key(&mut self.remote).await.as_ref() == Some(&key)
+            && let Some(Ok(Listed::Entry(entry))) = self.remote.take()
+        {
+            let next = remote_key(&mut self.remote).await;
+            if next.is_some_and(|next| next <= key) {
+                return Err(out_of_order(&key));
+            }
+            merge.seen.remote_has_anything = true;
+            if merge.is_mail(&entry) {
+                return Ok(None);
+            }
+            triple.remote = Some(RemoteStamp::from_entry(&entry, false));
+        }
+        if base_key(&mut self.base).await.as_ref() == Some(&key)
+            && let Some(Ok(row)) = self.base.take()
+        {
+            triple.base = Some(row);
+        }
+        Ok(Some(triple))
     }
 }
 
