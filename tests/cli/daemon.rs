@@ -112,7 +112,7 @@ fn the_first_run_comes_soon_and_sigterm_ends_the_daemon() {
     let (log, out) = daemon.end();
     assert_snapshot!(messages(&log, &world), @r#"
     INFO started config=[ROOT]/state/ows/config.json5 mode="mailbox" interval=300 first_in=5
-    INFO synced run_id="[RUN]" upload=1 download=0 moved=0 delete_local=0 delete_remote=0 skipped=0 failed=0 bytes_up=1 bytes_down=0 calls=7
+    INFO synced run_id="[RUN]" upload=1 download=0 moved=0 delete_local=0 delete_remote=0 skipped=0 failed=0 bytes_up=1 bytes_down=0 calls=8
     INFO stopped runs=1 failures=0
     "#);
     assert_eq!(out, "stopped after 1 run (0 failed)\n");

@@ -16,7 +16,7 @@ fn the_demo_tells_a_whole_story() {
 
     1. Push: the remote is made equal to the workspace
        $ ows sync
-         3 uploaded (37 B, 10 calls, [SECONDS] s)
+         3 uploaded (37 B, 11 calls, [SECONDS] s)
          workspace/        cloud/
            AGENTS.md         AGENTS.md
            _inbox/           _outbox/
@@ -26,7 +26,7 @@ fn the_demo_tells_a_whole_story() {
     2. Change something; only that goes up
        $ echo "- test" >> workspace/notes/todo.md
        $ ows sync
-         1 uploaded, 2 unchanged (15 B, 5 calls, [SECONDS] s)
+         1 uploaded, 2 unchanged (15 B, 7 calls, [SECONDS] s)
 
     3. Send the agent a file: drop it into _outbox, from any device
        $ echo "a,b" > cloud/_outbox/data.csv
@@ -41,13 +41,13 @@ fn the_demo_tells_a_whole_story() {
     4. Delete something, and think better of it: the trash has it
        $ rm workspace/notes/plan.md
        $ ows sync
-         1 remote moved to the trash, 2 unchanged (5 calls, [SECONDS] s)
+         1 remote moved to the trash, 2 unchanged (7 calls, [SECONDS] s)
        $ ows trash list
          remote  [RUN]           8 B  notes/plan.md
        $ ows trash restore notes/plan.md
          remote  [RUN]           8 B  notes/plan.md
        $ ows sync
-         1 uploaded, 2 unchanged (8 B, 5 calls, [SECONDS] s)
+         1 uploaded, 2 unchanged (8 B, 7 calls, [SECONDS] s)
          workspace/          cloud/
            AGENTS.md           AGENTS.md
            _inbox/data.csv     _outbox/

@@ -332,7 +332,7 @@ fn a_damaged_database() {
     assert_snapshot!(world.ows(&["sync", "--rebuild-state"]).shown(), @r"
     exit code: 0
     --- stdout
-    nothing to do, 1 unchanged (7 calls, [SECONDS] s)
+    nothing to do, 1 unchanged (3 calls, [SECONDS] s)
     --- stderr
     warning: the database was set aside as `[ROOT]/state/ows/state.db.damaged-[TIME]`
     warning: the database knew nothing of this folder; it goes on from its checkpoint in the remote (1 path, generation 1)
@@ -592,7 +592,7 @@ fn one_bad_file_does_not_end_a_run() {
     assert_snapshot!(world.ows(&["sync"]).shown(), @r"
     exit code: 3
     --- stdout
-    1 uploaded, 1 failed (1 B, 34 calls, [SECONDS] s)
+    1 uploaded, 1 failed (1 B, 35 calls, [SECONDS] s)
     --- stderr
     `bad`: put failed: a scripted fault (AccessDenied) (request [ID])
     error: finished, but 1 path could not be synced

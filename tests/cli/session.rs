@@ -12,7 +12,7 @@ fn a_hook_syncs_when_it_was_asked_for() {
     assert_snapshot!(world.ows(&["session", "start"]).shown(), @r#"
     exit code: 0
     --- stdout
-    1 uploaded (1 B, 7 calls, [SECONDS] s)
+    1 uploaded (1 B, 8 calls, [SECONDS] s)
     "#);
     assert_eq!(world.read("cloud/a").as_deref(), Some("a"));
     world.write("workspace/b", "b");
