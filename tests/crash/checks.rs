@@ -131,10 +131,14 @@ fn nothing_is_left_over(place: &Place, local: &Files, remote: &Files, what: &str
         temporary.is_empty(),
         "{what}: temporary files are left in the workspace: {temporary:?}"
     );
-    let left: Vec<&String> = remote
+    let (checkpoints, left): (Vec<&String>, Vec<&String>) = remote
         .keys()
         .filter(|path| path.starts_with(".ows/") && !path.starts_with(".ows/trash/"))
-        .collect();
+        .partition(|path| path.starts_with(".ows/base-"));
+    assert!(
+        checkpoints.len() <= 1,
+        "{what}: one replica has one checkpoint: {checkpoints:?}"
+    );
     assert!(
         left.is_empty(),
         "{what}: these are left in the remote: {left:?}"
