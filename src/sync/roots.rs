@@ -23,6 +23,9 @@ const EXCLUDES_FILE: &str = ".sync-excludes";
 /// What has begun to fill the folder and has not come to its end, by the names of [`Filling`].
 const FILLING: &str = "filling";
 
+/// Set once the first run came past its guard: a push that has begun, or anything else that has come to its end.
+const CAME_PAST: &str = "came_past_first_run";
+
 /// What fills the folder: until it has come to its end, nothing that is missing in the folder was deleted by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Filling {
@@ -148,6 +151,40 @@ pub(super) fn marker(local: &LocalFolder) -> Outcome<Option<ReplicaId>> {
     })
 }
 
+/// Whether this replica came past its first run in this folder. An empty base says nothing of that: the last file may have
+/// been deleted, or there never was one. A first push that was begun counts, also when it was killed: its guard had found
+/// nothing in the remote that it would displace, so what differs there now is its own work or came later. In a folder
+/// without the marker an empty base says nothing at all, so there the run is a first one again.
+///
+/// # Errors
+/// When the marker or the database cannot be read.
+pub(super) async fn came_past_first_run(opened: &Opened) -> Outcome<bool> {
+    if marker(&opened.local)?.as_ref() != Some(&opened.scope.replica) {
+        return Ok(false);
+    }
+    if opened.pair.first_synced_at.is_some() {
+        return Ok(true);
+    }
+    let value = opened.state.get_value(&opened.pair.id, CAME_PAST).await?;
+    Ok(value.is_some())
+}
+
+async fn come_past_first_run(opened: &Opened) -> Outcome<()> {
+    let (state, pair) = (&opened.state, &opened.pair.id);
+    Ok(state.set_value(pair, CAME_PAST, "true").await?)
+}
+
+/// Whether a first run may take the remote as the truth over what the folder holds, unattended: in a folder without a
+/// marker, or one that such a run has begun to fill. A folder that carries a marker was synced before and holds the latest
+/// work of an agent; that nothing is remembered of it (the database is lost, and there is no checkpoint) proves nothing
+/// against that work, so there a person decides.
+///
+/// # Errors
+/// When the marker or the database cannot be read.
+pub(super) async fn may_be_filled_over(opened: &Opened) -> Outcome<bool> {
+    Ok(marker(&opened.local)?.is_none() || filling(opened).await? == Some(Filling::Pull))
+}
+
 /// Prepares for a change of the base. A pull into a folder that this replica has not synced before fills it, and until
 /// it was filled nothing that is missing in it was ever deleted by a person. That is remembered before the folder gets
 /// the marker.
@@ -166,7 +203,12 @@ pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> 
     {
         set_filling(opened, Some(fills)).await?;
     }
-    mark(opened).await
+    mark(opened).await?;
+    // After the marker: a kill in between leaves a first run, not a folder that the base does not belong to.
+    if direction == Direction::Push && !opened.has_base {
+        come_past_first_run(opened).await?;
+    }
+    Ok(())
 }
 
 /// Everything that was to be done is done: from now on what is missing in the folder was deleted in it.
@@ -176,6 +218,9 @@ pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> 
 pub(super) async fn complete(opened: &Opened) -> Outcome<()> {
     if filling(opened).await?.is_some() {
         set_filling(opened, None).await?;
+    }
+    if !opened.has_base {
+        come_past_first_run(opened).await?;
     }
     Ok(())
 }
