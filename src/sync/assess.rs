@@ -99,7 +99,7 @@ impl Run<'_> {
         let plan = &observed.plan;
         if opened.has_base
             && plan.totals.base > 0
-            && !observed.seen.remote_has_anything
+            && !observed.seen.remote_takes_part
             && !forced(GuardName::RemoteRoot)
         {
             return Ok(Some(guards::remote_root(plan, direction)));
