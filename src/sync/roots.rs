@@ -148,6 +148,24 @@ pub(super) fn marker(local: &LocalFolder) -> Outcome<Option<ReplicaId>> {
         Failure::failed("could not read the marker of the local folder")
             .with_path(local.path().join(".ows/replica").display().to_string())
             .with_source(error)
+            .with_hint(
+                "nothing was changed; let the user that runs `ows` read it, or check the disk",
+            )
+    })
+}
+
+/// Whether what has the marker's name is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn is_damaged(local: &LocalFolder) -> Outcome<bool> {
+    local.has_damaged_marker().map_err(|error| {
+        Failure::failed("could not look at the marker of the local folder")
+            .with_path(local.path().join(".ows/replica").display().to_string())
+            .with_source(error)
+            .with_hint(
+                "nothing was changed; let the user that runs `ows` read it, or check the disk",
+            )
     })
 }
 
@@ -182,7 +200,8 @@ async fn come_past_first_run(opened: &Opened) -> Outcome<()> {
 /// # Errors
 /// When the marker or the database cannot be read.
 pub(super) async fn may_be_filled_over(opened: &Opened) -> Outcome<bool> {
-    Ok(marker(&opened.local)?.is_none() || filling(opened).await? == Some(Filling::Pull))
+    let is_unmarked = marker(&opened.local)?.is_none() && !is_damaged(&opened.local)?;
+    Ok(is_unmarked || filling(opened).await? == Some(Filling::Pull))
 }
 
 /// Prepares for a change of the base. A pull into a folder that this replica has not synced before fills it, and until
@@ -391,6 +410,12 @@ pub(super) async fn local_root(
             "the local folder carries the marker of another replica, so what is missing in it was perhaps never there",
             "to fill it from the remote: `ows sync --direction pull`; if it really is this workspace: \
              `ows sync --force local-root`; nothing was changed",
+        ))),
+        None if is_damaged(&opened.local)? => Ok(Some(stop(
+            "the replica marker `.ows/replica` of the local folder is damaged, so the folder is not known to be the one \
+             that was synced before",
+            "to make the folder equal to the remote, and mark it again: `ows sync --direction pull`, which keeps what it \
+             displaces in the trash; or bring `.ows/replica` back from a copy; nothing was changed",
         ))),
         None => Ok(Some(stop(
             "the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced \

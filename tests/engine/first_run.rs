@@ -189,3 +189,84 @@ async fn a_new_volume_after_an_empty_base_is_a_first_run_again() {
     assert_eq!(kind(&pair.sync().await), Some(FailureKind::Guard));
     assert_eq!(pair.remote(), files(&[("a", "there")]));
 }
+
+// A first push that was cut short
+
+#[tokio::test]
+async fn what_a_first_push_wrote_before_it_died_is_no_reason_to_stop() {
+    let pair = Pair::new(MemoryOptions::s3(), &[("a", "1"), ("b", "2")]);
+    let dies =
+        |name: &'static str, point| name == "base_batch" && point == ows::state::FaultPoint::Before;
+    let finished = pair
+        .run(SyncOptions {
+            state_faults: Some(ows::state::StateFaults(std::sync::Arc::new(dies))),
+            ..SyncOptions::default()
+        })
+        .await;
+    assert_eq!(kind(&finished), Some(FailureKind::Failed));
+    assert!(!pair.remote().is_empty(), "something was uploaded");
+    pair.later();
+    pair.local.write("a", "1, edited");
+    pair.local.write("b", "2, edited");
+    clean(&pair.sync().await);
+    pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_first_push_that_a_guard_stopped_stays_a_first_one() {
+    let pair = Pair::new(MemoryOptions::s3(), &[("a", "here")]);
+    pair.store.insert("a", b"there");
+    for _ in 0..2 {
+        assert_eq!(guard(&pair.sync().await), GuardName::FirstSync);
+    }
+    assert_eq!(pair.remote(), files(&[("a", "there")]));
+}
+
+// What is left of a remote that was wiped, and a marker that is none
+
+#[tokio::test]
+async fn mail_is_no_sign_that_the_remote_was_not_wiped() {
+    for direction in [None, Some(Direction::Pull), Some(Direction::Push)] {
+        let pair = Pair::synced(MemoryOptions::s3(), &[("a", "1"), ("b", "2")]).await;
+        pair.store.remove("a");
+        pair.store.remove("b");
+        pair.store.insert("x/.DS_Store", b"left out");
+        assert!(pair.store.files().contains_key("_outbox/.keep"));
+        let finished = pair
+            .run(SyncOptions {
+                direction,
+                ..SyncOptions::default()
+            })
+            .await;
+        assert_eq!(guard(&finished), GuardName::RemoteRoot);
+        assert_eq!(pair.workspace().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_marker_makes_the_folder_nobodys_until_a_pull_marks_it_again() {
+    for is_folder in [false, true] {
+        let pair = Pair::synced(MemoryOptions::s3(), &[("a", "1"), ("b", "2")]).await;
+        pair.local.remove(".ows/replica");
+        if is_folder {
+            pair.local.write(".ows/replica/x", "y");
+        } else {
+            pair.local.write(".ows/replica", "");
+        }
+        let finished = pair.sync().await;
+        assert_eq!(guard(&finished), GuardName::LocalRoot);
+        let message = finished.report.guard.unwrap().message;
+        assert!(message.contains("damaged"), "{message}");
+        let (_, failures) = ows::sync::status::status(&pair.settings).await;
+        assert!(
+            failures
+                .iter()
+                .any(|failure| failure.message.contains("marker")),
+            "{failures:?}"
+        );
+        clean(&pair.directed(Direction::Pull).await);
+        assert!(pair.local.join(".ows/replica").is_file());
+        clean(&pair.sync().await);
+        pair.assert_converged().await;
+    }
+}
