@@ -66,6 +66,21 @@ pub(super) fn check_sync(findings: &Findings, config: &mut SyncConfig, ours: &Ou
             );
         }
     }
+    if let ProviderConfig::Local { path } = &config.provider {
+        let remote = real(&joined(path, config.remote_path.as_ref()));
+        let own = real(ours.own_dir);
+        if let Some(how) = overlap(&remote, &own) {
+            findings.problem(
+                &key("remotePath"),
+                format!(
+                    "the remote folder `{}` {how} the folder of `ows`, `{}`: a push would remove the database; allowed: \
+                     folders that do not overlap",
+                    remote.display(),
+                    own.display()
+                ),
+            );
+        }
+    }
     match protected(&folder, &config.local_folder, ours) {
         Ok(paths) => config.protected = paths,
         Err(path) => findings.problem(

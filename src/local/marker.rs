@@ -51,28 +51,46 @@ impl fmt::Debug for ReplicaId {
 }
 
 impl LocalFolder {
-    /// The id that the folder carries; `None` when it carries none.
+    /// The id that the folder carries; `None` when it carries none, also when what stands there is no marker: that makes
+    /// the folder nobody's, see [`Self::has_damaged_marker`].
     ///
     /// # Errors
-    /// When the marker is there but cannot be read or holds something else: that proves neither presence nor absence.
+    /// When the marker is there but cannot be read: that proves neither presence nor absence.
     pub fn replica(&self) -> Result<Option<ReplicaId>, LocalError> {
         const DOING: &str = "read the replica marker";
         let path = own_path("replica")?;
+        if self.marker_kind()? != Some(Kind::File) {
+            return Ok(None);
+        }
         let Some((file, _)) = absent_is_none(self.root.open_regular(&path)).at(DOING, &path)?
         else {
             return Ok(None);
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         file.take(LONGEST_MARKER)
-            .read_to_string(&mut text)
+            .read_to_end(&mut bytes)
             .at(DOING, &path)?;
-        match ReplicaId::parse(text.trim_end()) {
-            Some(id) => Ok(Some(id)),
-            None => {
-                let error = io::Error::new(io::ErrorKind::InvalidData, "it holds no replica id");
-                Err(LocalError::io(DOING, &path, error))
-            }
+        let text = std::str::from_utf8(&bytes).unwrap_or_default();
+        Ok(ReplicaId::parse(text.trim_end()))
+    }
+
+    /// Whether something has the marker's name that is none: an empty file, other text, a folder, a link.
+    ///
+    /// # Errors
+    /// As for [`Self::replica`].
+    pub fn has_damaged_marker(&self) -> Result<bool, LocalError> {
+        Ok(self.marker_kind()?.is_some() && self.replica()?.is_none())
+    }
+
+    fn marker_kind(&self) -> Result<Option<Kind>, LocalError> {
+        const DOING: &str = "look at the replica marker";
+        let path = own_path("replica")?;
+        if !self.has_own_folder()? {
+            return Ok(None);
         }
+        let dir = name::open_dir(self.root.dir(), os(OWN_FOLDER)).at(DOING, OWN_FOLDER)?;
+        let stat = name::lstat(&dir, os("replica")).at(DOING, &path)?;
+        Ok(stat.map(|stat| stat.kind))
     }
 
     /// Marks the folder, durably; an older marker gives way.
@@ -89,6 +107,11 @@ impl LocalFolder {
             let temp = Temp::create(dir.try_clone()?, "replica.new", false)?;
             temp.file().write_all(format!("{replica}\n").as_bytes())?;
             temp.seal(Ownership::New, None, &dir)?;
+            // A file gives way by itself. What a folder of this name holds is not ours to remove.
+            if name::lstat(&dir, os("replica"))?.is_some_and(|stat| stat.kind == Kind::Dir) {
+                let aside = format!("replica.aside-{}", super::random_word());
+                name::rename_noreplace((&dir, os("replica")), (&dir, os(&aside)))?;
+            }
             temp.place_over(&dir, os("replica"))?;
             name::sync_dir(&dir)
         };

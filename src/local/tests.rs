@@ -472,8 +472,10 @@ fn marker_tells_whether_the_folder_is_the_same() {
     assert!(!folder.still_there(None));
     assert!(!folder.still_there(Some(&ReplicaId::random())));
     place.write(".ows/replica", "something else");
-    assert!(folder.replica().is_err());
+    assert_eq!(folder.replica().unwrap(), None);
+    assert!(folder.has_damaged_marker().unwrap());
     folder.write_replica(&replica()).unwrap();
+    assert!(!folder.has_damaged_marker().unwrap());
     // Another volume at the same path, even with a copy of the marker.
     fs::rename(folder.path(), place.temp.path().join("away")).unwrap();
     assert!(!folder.still_there(Some(&replica())));

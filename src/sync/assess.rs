@@ -2,12 +2,12 @@
 
 use chrono::Utc;
 use futures::StreamExt;
-use ows_providers::{Entry, ErrorKind, RelPath};
+use ows_providers::{Entry, ErrorKind, Listed, RelPath};
 
 use super::observe::Seen;
 use super::observe::Sides;
 use super::run::{Observed, Opened, Run};
-use super::{FirstSync, drain, identity, mirror, settle};
+use super::{FirstSync, drain, identity, mirror, roots, settle};
 use crate::error::Outcome;
 use crate::plan::guards::{self, GuardName, Stop};
 use crate::plan::{Caution, Direction, Planner, Rules, Side, mailbox};
@@ -99,7 +99,7 @@ impl Run<'_> {
         let plan = &observed.plan;
         if opened.has_base
             && plan.totals.base > 0
-            && !observed.seen.remote_has_anything
+            && !observed.seen.remote_takes_part
             && !forced(GuardName::RemoteRoot)
         {
             return Ok(Some(guards::remote_root(plan, direction)));
@@ -114,7 +114,9 @@ impl Run<'_> {
                 Direction::Pull | Direction::Merge => Side::Local,
             };
             let decided = match (self.settings.first_sync, direction) {
-                (FirstSync::Remote, Direction::Pull) => self.options.direction.is_none(),
+                (FirstSync::Remote, Direction::Pull) => {
+                    self.options.direction.is_none() && roots::may_be_filled_over(opened).await?
+                }
                 (FirstSync::Local, Direction::Push) => {
                     plan.totals.local > 0 && !self.remote_was_synced().await?
                 }
@@ -134,6 +136,26 @@ impl Run<'_> {
             .filter(|stop| !forced(stop.name))
             .or_else(|| guards::max_change(plan, changes).filter(|stop| !forced(stop.name)));
         Ok(stop.map(|stop| stop.directed(self.options.direction)))
+    }
+
+    /// Whether anything in the remote takes part in the sync. Asked before a first fill only, at the cost of one listing
+    /// that ends with the first such path.
+    pub(super) async fn remote_holds_something(&self, opened: &Opened) -> Outcome<bool> {
+        let options = ows_providers::ListOptions {
+            skip: RelPath::new(mailbox::OWN).into_iter().collect(),
+            ..ows_providers::ListOptions::default()
+        };
+        let mut listing = self.settings.provider.list(options);
+        while let Some(item) = self.bounded(async { Ok(listing.next().await) }).await? {
+            match item {
+                Ok(Listed::Entry(entry)) if !opened.scope.takes_part(&entry.path) => {}
+                // What cannot be used or listed is there all the same.
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind == ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(false)
     }
 
     /// Whether another replica has been here: the remote has a `.ows/` with something in it.

@@ -29,7 +29,7 @@ use crate::apply::{Applier, Problem, chain, sides_equal};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalErrorKind, LocalFolder, Observed as Looked, WalkOptions};
 use crate::plan::guards::Stop;
-use crate::plan::{Action, Caution, Direction, Op, Reason, Side, Skipped, UnknownPaths};
+use crate::plan::{Action, Direction, Op, Reason, Side, Skipped, UnknownPaths};
 use crate::report::{ActionLine, PathProblem, Phase, Report};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
@@ -375,7 +375,7 @@ impl Run<'_> {
             self.enforcement(opened).await?
         };
         let writer = state.base_writer(&opened.pair.id, &self.id);
-        let mut applier = self.applier(opened, enforcement, writer.handle(), None, Caution::None);
+        let mut applier = self.applier(opened, enforcement, writer.handle(), None, false);
         applier.local = folder;
         // Nothing is deleted, so nothing hangs on what is absent.
         applier.root_is_there = Box::new(|| true);

@@ -44,6 +44,8 @@ pub struct Seen {
     pub links: Vec<Skipped>,
     /// Whether the remote holds anything at all besides `.ows`.
     pub remote_has_anything: bool,
+    /// Whether it holds anything that takes part: mail and what patterns leave out are no sign that the rest was not wiped.
+    pub remote_takes_part: bool,
 }
 
 /// Both sides of a pair, ready to be read.
@@ -232,6 +234,7 @@ impl Merge<'_> {
             Listed::Entry(_) => return false,
             Listed::Unusable { key, reason } => {
                 self.seen.remote_has_anything = true;
+                self.seen.remote_takes_part = true;
                 let reason = format!(
                     "this name in the remote cannot be used here ({reason}), so it was left alone"
                 );
@@ -244,6 +247,7 @@ impl Merge<'_> {
             }
             Listed::Unreadable { path, error } => {
                 self.seen.remote_has_anything = true;
+                self.seen.remote_takes_part = true;
                 let reason = format!(
                     "this folder of the remote could not be listed, so it was left alone: {error}"
                 );
@@ -373,6 +377,7 @@ impl<L: Stream<Item = Observed> + Unpin> Heads<'_, L> {
             if merge.is_mail(&entry) {
                 return Ok(None);
             }
+            merge.seen.remote_takes_part |= merge.scope.takes_part(&entry.path);
             triple.remote = Some(RemoteStamp::from_entry(&entry, false));
         }
         if base_key(&mut self.base).await.as_ref() == Some(&key)

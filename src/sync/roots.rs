@@ -23,6 +23,9 @@ const EXCLUDES_FILE: &str = ".sync-excludes";
 /// What has begun to fill the folder and has not come to its end, by the names of [`Filling`].
 const FILLING: &str = "filling";
 
+/// Set once the first run came past its guard: a push that has begun, or anything else that has come to its end.
+const CAME_PAST: &str = "came_past_first_run";
+
 /// What fills the folder: until it has come to its end, nothing that is missing in the folder was deleted by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Filling {
@@ -145,7 +148,60 @@ pub(super) fn marker(local: &LocalFolder) -> Outcome<Option<ReplicaId>> {
         Failure::failed("could not read the marker of the local folder")
             .with_path(local.path().join(".ows/replica").display().to_string())
             .with_source(error)
+            .with_hint(
+                "nothing was changed; let the user that runs `ows` read it, or check the disk",
+            )
     })
+}
+
+/// Whether what has the marker's name is none.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn is_damaged(local: &LocalFolder) -> Outcome<bool> {
+    local.has_damaged_marker().map_err(|error| {
+        Failure::failed("could not look at the marker of the local folder")
+            .with_path(local.path().join(".ows/replica").display().to_string())
+            .with_source(error)
+            .with_hint(
+                "nothing was changed; let the user that runs `ows` read it, or check the disk",
+            )
+    })
+}
+
+/// Whether this replica came past its first run in this folder. An empty base says nothing of that: the last file may have
+/// been deleted, or there never was one. A first push that was begun counts, also when it was killed: its guard had found
+/// nothing in the remote that it would displace, so what differs there now is its own work or came later. In a folder
+/// without the marker an empty base says nothing at all, so there the run is a first one again.
+///
+/// # Errors
+/// When the marker or the database cannot be read.
+pub(super) async fn came_past_first_run(opened: &Opened) -> Outcome<bool> {
+    if marker(&opened.local)?.as_ref() != Some(&opened.scope.replica) {
+        return Ok(false);
+    }
+    if opened.pair.first_synced_at.is_some() {
+        return Ok(true);
+    }
+    let value = opened.state.get_value(&opened.pair.id, CAME_PAST).await?;
+    Ok(value.is_some())
+}
+
+async fn come_past_first_run(opened: &Opened) -> Outcome<()> {
+    let (state, pair) = (&opened.state, &opened.pair.id);
+    Ok(state.set_value(pair, CAME_PAST, "true").await?)
+}
+
+/// Whether a first run may take the remote as the truth over what the folder holds, unattended: in a folder without a
+/// marker, or one that such a run has begun to fill. A folder that carries a marker was synced before and holds the latest
+/// work of an agent; that nothing is remembered of it (the database is lost, and there is no checkpoint) proves nothing
+/// against that work, so there a person decides.
+///
+/// # Errors
+/// When the marker or the database cannot be read.
+pub(super) async fn may_be_filled_over(opened: &Opened) -> Outcome<bool> {
+    let is_unmarked = marker(&opened.local)?.is_none() && !is_damaged(&opened.local)?;
+    Ok(is_unmarked || filling(opened).await? == Some(Filling::Pull))
 }
 
 /// Prepares for a change of the base. A pull into a folder that this replica has not synced before fills it, and until
@@ -166,7 +222,12 @@ pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> 
     {
         set_filling(opened, Some(fills)).await?;
     }
-    mark(opened).await
+    mark(opened).await?;
+    // After the marker: a kill in between leaves a first run, not a folder that the base does not belong to.
+    if direction == Direction::Push && !opened.has_base {
+        come_past_first_run(opened).await?;
+    }
+    Ok(())
 }
 
 /// Everything that was to be done is done: from now on what is missing in the folder was deleted in it.
@@ -176,6 +237,9 @@ pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> 
 pub(super) async fn complete(opened: &Opened) -> Outcome<()> {
     if filling(opened).await?.is_some() {
         set_filling(opened, None).await?;
+    }
+    if !opened.has_base {
+        come_past_first_run(opened).await?;
     }
     Ok(())
 }
@@ -346,6 +410,12 @@ pub(super) async fn local_root(
             "the local folder carries the marker of another replica, so what is missing in it was perhaps never there",
             "to fill it from the remote: `ows sync --direction pull`; if it really is this workspace: \
              `ows sync --force local-root`; nothing was changed",
+        ))),
+        None if is_damaged(&opened.local)? => Ok(Some(stop(
+            "the replica marker `.ows/replica` of the local folder is damaged, so the folder is not known to be the one \
+             that was synced before",
+            "to make the folder equal to the remote, and mark it again: `ows sync --direction pull`, which keeps what it \
+             displaces in the trash; or bring `.ows/replica` back from a copy; nothing was changed",
         ))),
         None => Ok(Some(stop(
             "the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced \

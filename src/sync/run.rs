@@ -43,6 +43,8 @@ pub(super) struct Opened {
     pub(super) state: State,
     pub(super) local: Arc<LocalFolder>,
     pub(super) scope: Arc<Scope>,
+    /// Both sides agreed on something, or this replica came past its first run in this folder and nothing is left of it.
+    /// Without it a run is a first one.
     pub(super) has_base: bool,
     /// What was put back in time, until a cautious run has come to its end.
     pub(super) rollback: Option<Rollback>,
@@ -128,8 +130,8 @@ impl Run<'_> {
             }
         };
         let known = state.pair(&pair).await?;
-        let has_base = known.is_some() && holds_something(&state, &pair).await?;
-        let opening = roots::open_local(settings, has_base, self.direction(), self.options.dry_run);
+        let has_rows = known.is_some() && holds_something(&state, &pair).await?;
+        let opening = roots::open_local(settings, has_rows, self.direction(), self.options.dry_run);
         let local = match self.bounded(opening).await? {
             LocalRoot::Open(local) => local,
             LocalRoot::Stop(stop) => return Err(show::stopped(report, stop)),
@@ -151,9 +153,9 @@ impl Run<'_> {
             created_at: Utc::now(),
         };
         let taking_up = identity::take_up(settings, &state, &new, known.as_ref(), &local, report);
-        let (pair, has_base) = match self.bounded(taking_up).await? {
+        let (pair, has_rows) = match self.bounded(taking_up).await? {
             Some(pair) => (pair, holds_something(&state, &new.id).await?),
-            None => (state.ensure_pair(&new).await?, has_base),
+            None => (state.ensure_pair(&new).await?, has_rows),
         };
         let scope = Arc::new(roots::scope(settings, &local, &pair)?);
         let mut opened = Opened {
@@ -162,13 +164,14 @@ impl Run<'_> {
             state,
             local,
             scope,
-            has_base,
+            has_base: has_rows,
             rollback: None,
             has_changed: false,
             lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         };
         identity::recall(self, &mut opened).await?;
+        opened.has_base = has_rows || roots::came_past_first_run(&opened).await?;
         Ok(opened)
     }
 
@@ -224,7 +227,9 @@ impl Run<'_> {
             return Ok(None);
         }
         let fills = match self.settings.first_sync {
-            FirstSync::Remote => !opened.has_base || roots::needs_filling(opened).await?,
+            // An empty remote is no truth that could be taken: there is nothing to fill from, and all to be pushed.
+            FirstSync::Remote if !opened.has_base => self.remote_holds_something(opened).await?,
+            FirstSync::Remote => roots::needs_filling(opened).await?,
             FirstSync::Merge => roots::needs_merge(opened).await?,
             FirstSync::Ask | FirstSync::Local => false,
         };

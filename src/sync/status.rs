@@ -11,6 +11,7 @@ use super::trash::{Item, Trash};
 use super::{PairSettings, pair_id};
 use crate::error::{Failure, Outcome};
 use crate::ids::PairId;
+use crate::local::LocalFolder;
 use crate::state::State;
 
 /// What `ows status` tells.
@@ -264,11 +265,26 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
         status.connection =
             "the remote folder is not there, though it was synced before".to_owned();
     }
+    failures.extend(damaged_marker(settings));
     match Trash::list_of_local(settings).await {
         Ok(items) => status.trash.local = Some(amount(&items)),
         Err(failure) => failures.push(failure),
     }
     (status, failures)
+}
+
+/// A marker that is none stops every push. A folder that is not there is told elsewhere.
+fn damaged_marker(settings: &PairSettings) -> Option<Failure> {
+    let folder = LocalFolder::open(&settings.local_path).ok()?;
+    match super::roots::is_damaged(&folder) {
+        Ok(false) => None,
+        Ok(true) => Some(
+            Failure::failed("the replica marker of the local folder is damaged")
+                .with_path(folder.path().join(".ows/replica").display().to_string())
+                .with_hint("to make the folder equal to the remote, and mark it again: `ows sync --direction pull`"),
+        ),
+        Err(failure) => Some(failure),
+    }
 }
 
 const MISSING: &str = "the remote folder is not there (the first run makes it)";

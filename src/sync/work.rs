@@ -69,8 +69,11 @@ impl Run<'_> {
         let quiet_plan = observed.plan.is_quiet();
         // A folder that was only added to is this replica's from now on, also when there was nothing to add.
         let takes_over = observed.plan.caution == Caution::OnlyAdd;
-        let changes_base =
-            !guarded && (!quiet_plan || takes_over || !observed.plan.records.is_empty());
+        // A first run marks the folder also when there is nothing in it yet.
+        let is_first = !opened.has_base;
+        let changes_base = !guarded
+            && (!quiet_plan || takes_over || is_first || !observed.plan.records.is_empty());
+        let keeps_all = is_first || roots::needs_filling(opened).await?;
         let marker = if changes_base {
             roots::begin(opened, direction).await?;
             opened.state.raise_generation(&opened.pair.id).await?;
@@ -81,8 +84,9 @@ impl Run<'_> {
         let known_before = observed.plan.skipped.len() as u64;
         let undecided = observed.plan.undecided;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
-        let caution = observed.plan.caution;
-        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, caution);
+        // Where the past is in doubt, and in a first run, everything is kept, also by those who otherwise keep nothing.
+        let keeps_all = keeps_all || observed.plan.caution == Caution::RolledBack;
+        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, keeps_all);
         let lease = opened.lease.lock().await.clone();
         applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
         let applier = Arc::new(applier);
@@ -136,11 +140,9 @@ impl Run<'_> {
         enforcement: Enforcement,
         base: crate::state::BaseHandle,
         marker: Option<ReplicaId>,
-        caution: Caution,
+        keep_all: bool,
     ) -> Applier {
         let settings = self.settings;
-        // Where the past is in doubt everything is kept, also by those who otherwise keep nothing.
-        let keep_all = caution == Caution::RolledBack;
         let capabilities = settings.provider.capabilities();
         let root = Arc::clone(&opened.local);
         Applier {

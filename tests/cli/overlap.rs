@@ -58,19 +58,20 @@ fn a_pair_that_moved_to_another_remote_overlaps_with_nothing() {
 }
 
 #[test]
-fn a_remote_that_holds_the_folder_of_ows_cannot_be_forced() {
+fn a_remote_that_touches_the_folder_of_ows_is_refused() {
     let world = World::bare();
     world.write("workspace/a.md", "a");
-    config(&world, "state", "");
-    let before = world.everything("state");
-    let json = world.json(&["sync", "--force", "overlap"]);
-    assert_eq!(json["guard"]["name"], "overlap");
-    let message = json["guard"]["message"].as_str().unwrap();
-    assert!(
-        message.contains("lies around the folder of `ows`"),
-        "{message}"
-    );
-    let after = world.everything("state");
-    assert!(before.iter().all(|path| after.contains(path)), "{after:?}");
-    assert!(!world.path("state/a.md").exists());
+    for (remote, how) in [
+        ("state", "lies around"),
+        ("state/ows", "is"),
+        ("state/ows/cloud", "lies in"),
+    ] {
+        config(&world, remote, "");
+        let before = world.everything("state");
+        let run = world.ows(&["sync", "--force", "overlap"]).shown();
+        assert!(run.contains("exit code: 2"), "{run}");
+        assert!(run.contains(&format!("{how} the folder of `ows`")), "{run}");
+        let after = world.everything("state");
+        assert!(before.iter().all(|path| after.contains(path)), "{after:?}");
+    }
 }

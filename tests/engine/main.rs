@@ -7,6 +7,7 @@ mod support;
 mod audit;
 mod calls;
 mod caution;
+mod first_run;
 mod guards;
 mod histories;
 mod hosts;

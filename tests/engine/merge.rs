@@ -74,7 +74,7 @@ async fn each_value_of_first_sync_does_what_it_says_from_each_start() {
         (Local, Equal, Some(vec![("a", "x")])),
         (Local, Differing, Some(both_differ.to_vec())),
         (Remote, BothEmpty, Some(vec![])),
-        (Remote, LocalOnly, Some(vec![])),
+        (Remote, LocalOnly, Some(vec![mine])),
         (Remote, RemoteOnly, Some(vec![theirs])),
         (Remote, Equal, Some(vec![("a", "x")])),
         (Remote, Differing, Some(there.to_vec())),
