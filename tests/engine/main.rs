@@ -21,3 +21,4 @@ mod random;
 mod rows;
 mod stamps;
 mod sweep;
+mod trash;
