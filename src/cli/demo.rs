@@ -198,11 +198,11 @@ impl<'a> Story<'a> {
         self.sync().await?;
         self.typed("ows trash list");
         let trash = Trash::open(&pair_settings(&self.config)?)?;
-        for item in &trash.list().await? {
+        for item in &trash.list().await?.items {
             self.says(trash_line(item));
         }
         self.typed("ows trash restore notes/plan.md");
-        for item in &trash.select(Some("notes/plan.md"), None).await? {
+        for item in &trash.select(Some("notes/plan.md"), None).await?.items {
             trash.restore(item).await?;
             self.says(trash_line(item));
         }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Command, CommandFactory};
@@ -180,7 +181,7 @@ impl Output {
                 write_err(&render_failure(failure, &answer.report));
             }
         }
-        ExitCode::from(failure.map_or(0, |failure| failure.kind.exit_code()))
+        written(failure.map_or(0, |failure| failure.kind.exit_code()))
     }
 
     /// The text of a sync.
@@ -212,7 +213,7 @@ pub fn usage_error(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         // Help and version are results.
         write_out(&text);
-        return ExitCode::SUCCESS;
+        return written(0);
     }
     let options = arguments
         .iter()
@@ -225,7 +226,7 @@ pub fn usage_error(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     } else {
         write_err(&text);
     }
-    ExitCode::from(FailureKind::Usage.exit_code())
+    written(FailureKind::Usage.exit_code())
 }
 
 /// What clap says, on one line, without its reminder of the usage.
@@ -296,10 +297,35 @@ fn render_failure(failure: &Failure, report: &Report) -> String {
     text
 }
 
+/// Why part of the result could not be written.
+static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
+
 fn write_out(text: &str) {
-    // A reader that went away (`ows list | head`) is no failure of ours.
     let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        // A reader that went away (`ows list | head`) is no failure of ours.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            // The first one tells why.
+            UNWRITTEN.get_or_init(|| error);
+        }
+    }
+}
+
+/// The exit code of a command whose own is `code`: a result that did not reach its reader is no success.
+fn written(code: u8) -> ExitCode {
+    let Some(error) = UNWRITTEN.get() else {
+        return ExitCode::from(code);
+    };
+    write_err(&format!(
+        "error: the result could not be written to standard output\ncause: {error}\nhint: what the command did stays \
+         done; run it again where its output can be written\n"
+    ));
+    match code {
+        0 => ExitCode::from(FailureKind::Failed.exit_code()),
+        code => ExitCode::from(code),
+    }
 }
 
 fn write_err(text: &str) {

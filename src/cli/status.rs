@@ -1,7 +1,7 @@
 //! `ows status`.
 
 use ows::config::ProviderConfig;
-use ows::error::{Failure, Outcome};
+use ows::error::{Failure, FailureKind, Outcome};
 use ows::report::ApiCalls;
 use ows::sync::status::{Amount, Status, status};
 use serde_json::{Value, json};
@@ -39,16 +39,23 @@ pub async fn run(global: &Global, output: &Output, answer: &mut Answer) -> Outco
     fail_with(failures, answer)
 }
 
-/// All of the failures are told; the first decides the exit code.
-fn fail_with(failures: Vec<Failure>, answer: &mut Answer) -> Outcome<()> {
-    let mut failures = failures.into_iter();
-    let Some(first) = failures.next() else {
+/// All of the failures are told; the first decides the exit code, unless it only says that something was left out.
+fn fail_with(mut failures: Vec<Failure>, answer: &mut Answer) -> Outcome<()> {
+    if failures.is_empty() {
         return Ok(());
+    }
+    let decisive = failures
+        .iter()
+        .position(|failure| failure.kind != FailureKind::Partial);
+    let failure = match decisive {
+        Some(index) => failures.remove(index),
+        None => Failure::new(FailureKind::Partial, "not everything could be looked at")
+            .with_hint("see the messages above; what is told holds all the same"),
     };
     for failure in failures {
         answer.report.errors.push(failure.as_problem());
     }
-    Err(first)
+    Err(failure)
 }
 
 fn show(status: &Status, mode: Option<&str>, output: &Output) {

@@ -14,6 +14,7 @@ use super::rclone::is_remote_name;
 use super::resolve::{PROVIDERS, ProviderKind, Request, Supply};
 use super::size::{Bandwidth, bandwidth, raised, seconds_or_never};
 use crate::error::Failure;
+use crate::pattern::Patterns;
 
 /// Every sync key but the provider blocks, which may stand elsewhere too. In the flat shape they stand at the root, and
 /// there nothing else tells them from a typo.
@@ -344,9 +345,18 @@ pub(super) fn supply(
     }
 }
 
-/// `exclude`; what a pattern may look like is checked where patterns are compiled.
+/// `exclude`. Each pattern is compiled by itself, so that a mistake is blamed on its place in the list.
 pub(super) fn patterns(section: &Section<'_>) -> Option<Vec<String>> {
-    let texts = section.texts("exclude", "patterns such as `*.log` or `/build/**`")?;
+    const ALLOWED: &str = "patterns such as `*.log` or `/build/**`";
+    let texts = section.texts("exclude", ALLOWED)?;
+    for (key, text) in &texts {
+        for error in Patterns::new(&[text]).err().into_iter().flatten() {
+            let shown = section.findings.shown(key, &serde_json::Value::from(*text));
+            let why = error.reason;
+            let problem = format!("found {shown}, which cannot be used: {why}; allowed: {ALLOWED}");
+            section.findings.problem(key, problem);
+        }
+    }
     Some(texts.into_iter().map(|(_, text)| text.to_owned()).collect())
 }
 

@@ -433,11 +433,14 @@ fn old_runs_are_purged_and_nothing_else() {
     let totals = place.folder.trash_totals().unwrap();
     assert_eq!((totals.files, totals.bytes), (4, 20));
     let cutoff = DateTime::parse_from_rfc3339("2026-01-15T00:00:00Z").unwrap();
-    let purged = place.folder.trash_purge(Some(cutoff.to_utc())).unwrap();
+    let purged = place.folder.trash_purge(cutoff.to_utc()).unwrap();
     assert_eq!((purged.files, purged.bytes), (2, 10));
     assert_eq!(place.trash().len(), 2);
-    let purged = place.folder.trash_purge(None).unwrap();
-    assert_eq!(purged.files, 2);
+    let remove = |text: &str| place.folder.trash_remove(&path(text));
+    remove(".ows/trash/notes/a").unwrap();
+    assert!(!place.at(".ows/trash/notes").exists(), "emptied by that");
+    assert_eq!(place.trash().len(), 1);
+    assert_eq!(kind_of(remove("kept")), LocalErrorKind::Denied);
     assert_eq!(fs::read_to_string(outside.join("kept")).unwrap(), "kept");
     assert_eq!(
         Place::new().folder.trash_totals().unwrap(),

@@ -165,20 +165,27 @@ impl LocalFolder {
         self.remove_empty_above(&item.place)
     }
 
-    /// Removes, for good, what runs before `cutoff` displaced; everything without a cutoff. Folders in the trash whose
-    /// names tell no time go only with everything. The answer counts what was removed.
+    /// Removes one file of the trash for good, and the folders above it as far as they are empty then.
+    ///
+    /// # Errors
+    /// When `place` is not in the trash, and what the system says.
+    pub fn trash_remove(&self, place: &RelPath) -> Result<(), LocalError> {
+        if !place.is_below(&own_path("trash")?) {
+            return Err(LocalError::new(LocalErrorKind::Denied, "remove", place));
+        }
+        self.unlink(place)?;
+        self.remove_empty_above(place)
+    }
+
+    /// Removes, for good, what runs before `cutoff` displaced. Folders in the trash whose names tell no time stay. The
+    /// answer counts what was removed.
     ///
     /// # Errors
     /// What the system says; what was removed before stays so.
-    pub fn trash_purge(&self, cutoff: Option<DateTime<Utc>>) -> Result<TrashTotals, LocalError> {
+    pub fn trash_purge(&self, cutoff: DateTime<Utc>) -> Result<TrashTotals, LocalError> {
         let mut totals = TrashTotals::default();
         for slot in self.trash_folders()? {
-            let due = match (cutoff, run_time(&slot)) {
-                (None, _) => true,
-                (Some(cutoff), Some(time)) => time < cutoff,
-                (Some(_), None) => false,
-            };
-            if due {
+            if run_time(&slot).is_some_and(|time| time < cutoff) {
                 self.purge_slot(&slot, &mut totals)?;
             }
         }

@@ -143,8 +143,10 @@ pub fn connect(
     sync: &SyncConfig,
     environment: &Environment,
     counter: &Arc<CallCounter>,
-    retry: RetryOptions,
+    mut retry: RetryOptions,
 ) -> Outcome<Arc<dyn Provider>> {
+    retry.metadata.last_failure = counter.last_failure();
+    retry.transfer.last_failure = counter.last_failure();
     let (adapter, counting): (Arc<dyn Provider>, Counting) = match &sync.provider {
         ProviderConfig::Off => return Err(switched_off(sync)),
         ProviderConfig::S3(s3) => (

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use ows_providers::RemoteIdentity;
 
 use crate::cancel::{Cancel, StopCause};
+use crate::error::{Failure, FailureKind};
 use crate::ids::{PairId, RunId};
 use crate::report::{ApiCalls, Report, Reporter};
 use run::Run;
@@ -73,6 +74,7 @@ pub async fn sync(
             }
         }
     };
+    let result = result.map_err(|failure| waited_for(failure, settings));
     let counts = settings.counter.counts();
     report.api_calls = ApiCalls::from(&counts);
     report.close(result.as_ref().err());
@@ -81,6 +83,19 @@ pub async fn sync(
         failure: result.err(),
     }
 }
+
+/// A run that was cut off while it repeated a call says what that call failed with.
+fn waited_for(failure: Failure, settings: &PairSettings) -> Failure {
+    match settings.counter.last_failure().get() {
+        Some(why) if failure.kind == FailureKind::TimedOut && failure.source.is_none() => failure
+            .with_source(why)
+            .with_hint(
+                "what was finished before it counts; see to the cause and run again to go on, or raise `timeout`",
+            ),
+        _ => failure,
+    }
+}
+
 /// The pair's name: the same remote folder is the same pair, whatever keys open it.
 pub fn pair_id(identity: &RemoteIdentity) -> PairId {
     PairId::new(blake3::hash(identity.id.as_bytes()).to_hex()[..16].to_owned())

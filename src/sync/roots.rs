@@ -12,7 +12,7 @@ use super::scope::Scope;
 use super::{PairSettings, SyncMode, SyncOptions};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalError, LocalErrorKind, LocalFolder, ReplicaId};
-use crate::pattern::Patterns;
+use crate::pattern::{PatternError, Patterns};
 use crate::plan::guards::{GuardName, Stop};
 use crate::plan::{Direction, mailbox};
 use crate::state::PairRecord;
@@ -321,14 +321,12 @@ pub(super) fn scope_of(
     replica: ReplicaId,
 ) -> Outcome<Scope> {
     let mut lines = settings.exclude.clone();
-    let failed = |text: String| {
-        Failure::usage(text).with_path(local.path().join(EXCLUDES_FILE).display().to_string())
-    };
-    let file = RelPath::new(EXCLUDES_FILE).map_err(|error| failed(error.to_string()))?;
-    if let Some(text) = read_text(local, &file).map_err(|error| {
-        failed("could not read the patterns of the workspace".into()).with_source(error)
-    })? {
-        lines.extend(Patterns::parse_file(&text));
+    if let Some(text) = excludes_text(local)? {
+        let own = Patterns::parse_file(&text);
+        if let Err(errors) = Patterns::new(&own) {
+            return Err(wrong_lines(local, &text, &errors));
+        }
+        lines.extend(own);
     }
     let patterns = Patterns::new(&lines).map_err(|errors| {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -343,6 +341,42 @@ pub(super) fn scope_of(
         mailbox: settings.mode == SyncMode::Mailbox,
         replica,
     })
+}
+
+/// The patterns of the workspace as they are written; `None` when it has none.
+///
+/// # Errors
+/// When they cannot be read: what they leave out is not known then, and may be a secret.
+fn excludes_text(local: &LocalFolder) -> Outcome<Option<String>> {
+    let failed = || {
+        Failure::usage("could not read the patterns of the workspace")
+            .with_path(local.path().join(EXCLUDES_FILE).display().to_string())
+            .with_hint(format!(
+                "`{EXCLUDES_FILE}` must be an ordinary text file in UTF-8, no link and no folder: correct it or move it \
+                 away; what it was to leave out is not known, so nothing was changed"
+            ))
+    };
+    let file = RelPath::new(EXCLUDES_FILE).map_err(|error| failed().with_source(error))?;
+    read_text(local, &file).map_err(|error| failed().with_source(error))
+}
+
+/// Which lines of the workspace's file are no patterns.
+fn wrong_lines(local: &LocalFolder, text: &str, errors: &[PatternError]) -> Failure {
+    let told = errors.iter().map(|error| {
+        let line = text
+            .trim_start_matches('\u{feff}')
+            .lines()
+            .position(|line| line.trim() == error.pattern);
+        match line {
+            Some(index) => format!("line {}: {error}", index + 1),
+            None => error.to_string(),
+        }
+    });
+    let file = local.path().join(EXCLUDES_FILE).display().to_string();
+    Failure::usage(format!("wrong patterns in `{file}`"))
+        .with_path(file)
+        .with_source(told.collect::<Vec<_>>().join("\n"))
+        .with_hint("correct the file; nothing was changed")
 }
 
 /// The text of a small file; `None` when there is none.

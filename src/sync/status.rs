@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::lease::{Holder, held_now};
-use super::trash::{Item, Trash};
+use super::trash::{Contents, Trash};
 use super::{PairSettings, pair_id};
-use crate::error::{Failure, Outcome};
+use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::PairId;
 use crate::local::LocalFolder;
 use crate::state::State;
@@ -240,7 +240,7 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
     };
     let mut failures = Vec::new();
     let identity = provider.describe().await;
-    match remote_side(settings, &mut status).await {
+    match remote_side(settings, &mut status, &mut failures).await {
         Ok(()) => {}
         Err(failure) => {
             status.connection = failure.reason();
@@ -267,7 +267,7 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
     }
     failures.extend(damaged_marker(settings));
     match Trash::list_of_local(settings).await {
-        Ok(items) => status.trash.local = Some(amount(&items)),
+        Ok(found) => status.trash.local = amount(found, &mut failures),
         Err(failure) => failures.push(failure),
     }
     (status, failures)
@@ -290,7 +290,11 @@ fn damaged_marker(settings: &PairSettings) -> Option<Failure> {
 const MISSING: &str = "the remote folder is not there (the first run makes it)";
 
 /// Whether the remote answers, and what its trash holds.
-async fn remote_side(settings: &PairSettings, status: &mut Status) -> Outcome<()> {
+async fn remote_side(
+    settings: &PairSettings,
+    status: &mut Status,
+    failures: &mut Vec<Failure>,
+) -> Outcome<()> {
     let provider = settings.provider.as_ref();
     let mut listing = provider.list(ListOptions {
         shallow: true,
@@ -308,7 +312,7 @@ async fn remote_side(settings: &PairSettings, status: &mut Status) -> Outcome<()
     }
     drop(listing);
     status.lease = held_now(provider).await?.map(LeaseStatus::of);
-    status.trash.remote = Some(amount(&super::trash::list_remote(provider).await?));
+    status.trash.remote = amount(super::trash::list_remote(provider).await?, failures);
     Ok(())
 }
 
@@ -375,9 +379,14 @@ fn last(run: crate::state::RunRecord) -> LastRun {
     }
 }
 
-fn amount(items: &[Item]) -> Amount {
-    Amount {
-        files: items.len() as u64,
-        bytes: items.iter().map(|item| item.size).sum(),
-    }
+/// `None` when part of a trash could not be read: half of it would be taken for all.
+fn amount(found: Contents, failures: &mut Vec<Failure>) -> Option<Amount> {
+    let is_known = found.problems.is_empty();
+    failures.extend(found.problems.into_iter().map(|problem| {
+        Failure::new(FailureKind::Partial, problem.message).with_path(problem.path)
+    }));
+    is_known.then(|| Amount {
+        files: found.items.len() as u64,
+        bytes: found.items.iter().map(|item| item.size).sum(),
+    })
 }

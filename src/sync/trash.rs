@@ -12,13 +12,16 @@ use ows_providers::{
 };
 use serde::Serialize;
 
-use super::PairSettings;
+use super::{PairLock, PairSettings};
 use crate::apply::{Landing, Problem, fetch};
-use crate::error::{Failure, Outcome};
+use crate::cancel::Cancel;
+use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
-use crate::local::{Displace, Expect, LocalError, LocalErrorKind, LocalFolder, ReplicaId, Trashed};
+use crate::local::{
+    Displace, Expect, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId, Trashed,
+};
 use crate::plan::{Side, mailbox};
-use crate::report::Silent;
+use crate::report::{PathProblem, Silent};
 use crate::tree::RemoteStamp;
 
 /// Something in the trash.
@@ -67,6 +70,24 @@ impl Item {
     }
 }
 
+/// What lies in a trash, and what of it could not be told.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// What was found.
+    pub items: Vec<Item>,
+    /// Folders that could not be read and names that cannot be used: what lies there is unknown, not absent.
+    pub problems: Vec<PathProblem>,
+}
+
+/// What came of restoring several items.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// What is back in the workspace.
+    pub items: Vec<Item>,
+    /// What is not, and why.
+    pub failures: Vec<Failure>,
+}
+
 /// The trash of one pair.
 #[derive(Debug)]
 pub struct Trash {
@@ -94,35 +115,56 @@ impl Trash {
     /// What lies in the trash of the local folder; nothing when there is no such folder.
     ///
     /// # Errors
-    /// When it could not be read to its end.
-    pub async fn list_of_local(settings: &PairSettings) -> Outcome<Vec<Item>> {
+    /// When it could not be looked at.
+    pub async fn list_of_local(settings: &PairSettings) -> Outcome<Contents> {
         match Self::open(settings)?.local {
             Some(local) => list_local(&local).await,
-            None => Ok(Vec::new()),
+            None => Ok(Contents::default()),
+        }
+    }
+
+    /// Keeps runs out of the local folder, which put things into its trash and remove the temporary files in it. Held
+    /// until it is dropped; `None` where there is no such folder.
+    ///
+    /// # Errors
+    /// [`crate::error::FailureKind::Busy`] when a run is in progress there.
+    pub async fn lock(&self, cancel: &Cancel) -> Outcome<Option<PairLock>> {
+        match &self.local {
+            None => Ok(None),
+            Some(local) => PairLock::take_folder(local.path(), std::time::Duration::ZERO, cancel)
+                .await
+                .map(Some),
         }
     }
 
     /// Everything in it, the oldest run first, the local side before the remote.
     ///
     /// # Errors
-    /// When one side could not be read to its end.
-    pub async fn list(&self) -> Outcome<Vec<Item>> {
-        let mut items = match &self.local {
+    /// When one side could not be listed at all.
+    pub async fn list(&self) -> Outcome<Contents> {
+        let mut found = match &self.local {
             Some(local) => list_local(local).await?,
-            None => Vec::new(),
+            None => Contents::default(),
         };
-        items.extend(list_remote(self.provider.as_ref()).await?);
-        items.sort_by(|a, b| (&a.run_id, a.side, &a.path).cmp(&(&b.run_id, b.side, &b.path)));
-        Ok(items)
+        let remote = list_remote(self.provider.as_ref()).await?;
+        found.items.extend(remote.items);
+        found.problems.extend(remote.problems);
+        let order =
+            |a: &Item, b: &Item| (&a.run_id, a.side, &a.path).cmp(&(&b.run_id, b.side, &b.path));
+        found.items.sort_by(order);
+        Ok(found)
     }
 
     /// What to restore: of `path`, a file or folder, the newest copy of each file; without a path everything that the
     /// newest run displaced. `run` narrows it to one run.
     ///
     /// # Errors
-    /// When nothing fits, or the trash could not be read.
-    pub async fn select(&self, path: Option<&str>, run: Option<&str>) -> Outcome<Vec<Item>> {
-        let mut items = self.list().await?;
+    /// When nothing fits in a trash that could be read, or it could not be listed at all.
+    pub async fn select(&self, path: Option<&str>, run: Option<&str>) -> Outcome<Contents> {
+        let Contents {
+            mut items,
+            problems,
+        } = self.list().await?;
         if let Some(run) = run {
             items.retain(|item| item.run_id == run);
         }
@@ -141,7 +183,7 @@ impl Trash {
             }
             None => {}
         }
-        if items.is_empty() {
+        if items.is_empty() && problems.is_empty() {
             return Err(Failure::failed("nothing in the trash fits")
                 .with_hint("`ows trash list` shows what is there"));
         }
@@ -150,7 +192,28 @@ impl Trash {
         for item in items {
             newest.insert(item.path.clone(), item);
         }
-        Ok(newest.into_values().collect())
+        Ok(Contents {
+            items: newest.into_values().collect(),
+            problems,
+        })
+    }
+
+    /// Brings all of `items` back, as [`Trash::restore`] does, going on where one of them cannot be. `restored` is
+    /// filled as it goes, so that it is right also when this is dropped in the middle.
+    ///
+    /// # Errors
+    /// What makes it pointless to go on, such as credentials that are refused.
+    pub async fn restore_all(&self, items: &[Item], restored: &mut Restored) -> Outcome<()> {
+        for item in items {
+            match self.restore(item).await {
+                Ok(()) => restored.items.push(item.clone()),
+                Err(failure) if failure.kind == FailureKind::Failed => {
+                    restored.failures.push(failure)
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
     }
 
     /// Brings an item back into the local folder under its own name; the next push sends it up. What lies there is never
@@ -168,16 +231,11 @@ impl Trash {
             );
         };
         let (folder, path) = (Arc::clone(local), item.path.clone());
-        let taken_name = tokio::task::spawn_blocking(move || folder.observe(&path).is_some())
+        let obstacle = tokio::task::spawn_blocking(move || obstacle(&folder, &path))
             .await
             .map_err(|error| could_not().with_source(error))?;
-        if taken_name {
-            return Err(failed(format!(
-                "could not restore `{}`: something of this name is in the workspace already",
-                item.path
-            ))
-            .with_path(item.path.to_string())
-            .with_hint("move it away first; nothing was overwritten"));
+        if let Some(obstacle) = obstacle {
+            return Err(self.in_the_way(item, &obstacle));
         }
         match item.side {
             Side::Local => {
@@ -192,7 +250,7 @@ impl Trash {
                 tokio::task::spawn_blocking(move || folder.trash_restore(&trashed))
                     .await
                     .map_err(|error| could_not().with_source(error))?
-                    .map_err(|error| taken(could_not(), error))
+                    .map_err(|error| could_not().with_source(error).with_hint(UNTOUCHED))
             }
             Side::Remote => {
                 let entry = self
@@ -213,12 +271,21 @@ impl Trash {
                     unless_in: Vec::new(),
                 };
                 let stamp = RemoteStamp::from_entry(&entry, false);
-                match fetch(self.provider.as_ref(), local, &Silent, &item.place, &stamp, landing).await {
+                match fetch(
+                    self.provider.as_ref(),
+                    local,
+                    &Silent,
+                    &item.place,
+                    &stamp,
+                    landing,
+                )
+                .await
+                {
                     Ok(_) => Ok(()),
                     Err(Problem::Fatal(failure)) => Err(failure),
-                    Err(Problem::Left(why) | Problem::Failed(why) | Problem::Quota(why)) => Err(could_not()
-                        .with_source(why)
-                        .with_hint("nothing was overwritten; if something is there already, move it away first")),
+                    Err(Problem::Left(why) | Problem::Failed(why) | Problem::Quota(why)) => {
+                        Err(could_not().with_source(why).with_hint(UNTOUCHED))
+                    }
                     Err(Problem::Changing | Problem::Stopped) => {
                         Err(could_not().with_hint("it changed meanwhile; try again"))
                     }
@@ -227,16 +294,41 @@ impl Trash {
         }
     }
 
-    /// Removes these items for good.
+    fn in_the_way(&self, item: &Item, obstacle: &RelPath) -> Failure {
+        let message = if *obstacle == item.path {
+            format!(
+                "could not restore `{obstacle}`: something of this name is in the workspace already"
+            )
+        } else {
+            format!(
+                "could not restore `{}`: `{obstacle}` is in the workspace, where a folder is needed",
+                item.path
+            )
+        };
+        let copy = match (item.side, &self.local) {
+            (Side::Local, Some(local)) => {
+                format!("`{}`", local.path().join(item.place.as_str()).display())
+            }
+            _ => format!("`{}` in the remote", item.place),
+        };
+        failed(message)
+            .with_path(item.path.to_string())
+            .with_hint(format!(
+                "nothing was overwritten; move `{obstacle}` away and restore again, or take the copy from {copy}"
+            ))
+    }
+
+    /// Removes these items, and nothing else, for good.
     ///
     /// # Errors
     /// What could not be removed; what was removed before stays so.
     pub async fn empty(&self, items: &[Item]) -> Outcome<()> {
-        for item in items.iter().filter(|item| item.side == Side::Remote) {
-            remove_remote(self.provider.as_ref(), &item.place).await?;
-        }
-        if let Some(local) = &self.local {
-            purge_local(local, None).await?;
+        for item in items {
+            match (item.side, &self.local) {
+                (Side::Remote, _) => remove_remote(self.provider.as_ref(), &item.place).await?,
+                (Side::Local, Some(local)) => remove_local(local, &item.place).await?,
+                (Side::Local, None) => {}
+            }
         }
         Ok(())
     }
@@ -244,14 +336,19 @@ impl Trash {
     /// Removes, for good, what runs before `before` displaced.
     ///
     /// # Errors
-    /// What could not be removed; what was removed before stays so.
+    /// What could not be looked at or removed; what was removed before stays so.
     pub async fn purge(&self, before: DateTime<Utc>) -> Outcome<()> {
-        for item in list_remote(self.provider.as_ref()).await? {
+        let found = list_remote(self.provider.as_ref()).await?;
+        for item in found.items {
             if item.trashed_at.is_some_and(|time| time < before) {
                 remove_remote(self.provider.as_ref(), &item.place).await?;
             }
         }
-        self.purge_local(before).await
+        self.purge_local(before).await?;
+        match found.problems.into_iter().next() {
+            None => Ok(()),
+            Some(problem) => Err(failed(problem.message).with_path(problem.path)),
+        }
     }
 
     /// [`Trash::purge`] on the local side alone.
@@ -260,7 +357,7 @@ impl Trash {
     /// What could not be removed; what was removed before stays so.
     pub async fn purge_local(&self, before: DateTime<Utc>) -> Outcome<()> {
         match &self.local {
-            Some(local) => purge_local(local, Some(before)).await,
+            Some(local) => purge_local(local, before).await,
             None => Ok(()),
         }
     }
@@ -299,34 +396,90 @@ fn remote_trash() -> Option<RelPath> {
     RelPath::new(&format!("{}/trash", mailbox::OWN)).ok()
 }
 
-pub(super) async fn list_remote(provider: &dyn Provider) -> Outcome<Vec<Item>> {
-    let mut items = Vec::new();
+pub(super) async fn list_remote(provider: &dyn Provider) -> Outcome<Contents> {
+    let mut found = Contents::default();
     let mut listing = provider.list(ListOptions {
         below: remote_trash(),
         ..ListOptions::default()
     });
     while let Some(item) = listing.next().await {
         match item {
-            Ok(Listed::Entry(entry)) => items.extend(Item::of_remote(&entry)),
-            Ok(_) => {}
+            Ok(Listed::Entry(entry)) => found.items.extend(Item::of_remote(&entry)),
+            Ok(Listed::Unusable { key, reason }) => found.problems.push(PathProblem {
+                path: key,
+                message: format!("this name in the remote trash cannot be used here: {reason}"),
+            }),
+            Ok(Listed::Unreadable { path, error }) => found.problems.push(PathProblem {
+                path: path.to_string(),
+                message: format!(
+                    "this folder of the remote trash could not be read, so what lies in it is not known: {error}"
+                ),
+            }),
             Err(error) if error.kind == ErrorKind::NotFound => break,
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(items)
+    Ok(found)
 }
 
-async fn list_local(local: &Arc<LocalFolder>) -> Outcome<Vec<Item>> {
+async fn list_local(local: &Arc<LocalFolder>) -> Outcome<Contents> {
     let folder = Arc::clone(local);
-    let list = move || -> Result<Vec<Trashed>, LocalError> { folder.trash_list()?.collect() };
-    let found = tokio::task::spawn_blocking(list)
+    let list = move || {
+        let mut found = Contents::default();
+        let all = match folder.trash_list() {
+            Ok(all) => all,
+            Err(error) => {
+                found.problems.push(unread(error));
+                return found;
+            }
+        };
+        for item in all {
+            match item {
+                Ok(item) => found.items.push(Item::of_local(item)),
+                Err(error) => found.problems.push(unread(error)),
+            }
+        }
+        found
+    };
+    tokio::task::spawn_blocking(list)
         .await
-        .map_err(|error| failed("could not read the local trash").with_source(error))?
-        .map_err(|error| failed("could not read the local trash").with_source(error))?;
-    Ok(found.into_iter().map(Item::of_local).collect())
+        .map_err(|error| failed("could not read the local trash").with_source(error))
 }
 
-async fn purge_local(local: &Arc<LocalFolder>, before: Option<DateTime<Utc>>) -> Outcome<()> {
+/// What of the local trash could not be read.
+fn unread(error: LocalError) -> PathProblem {
+    let path = error.path.clone();
+    let failure = failed("the local trash could not be read here, so what lies in it is not known");
+    failure.with_path(path).with_source(error).as_problem()
+}
+
+/// What keeps `path` from being made: something at its name, or no folder at one of those above it. Blocking.
+fn obstacle(folder: &LocalFolder, path: &RelPath) -> Option<RelPath> {
+    let mut above = Vec::new();
+    let mut next = path.parent();
+    while let Some(parent) = next {
+        next = parent.parent();
+        above.push(parent);
+    }
+    for parent in above.into_iter().rev() {
+        match folder.observe(&parent) {
+            None => return None,
+            Some(Observed::Entry(entry)) if entry.key.kind == EntryKind::Dir => {}
+            Some(_) => return Some(parent),
+        }
+    }
+    folder.observe(path).is_some().then(|| path.clone())
+}
+
+async fn remove_local(local: &Arc<LocalFolder>, place: &RelPath) -> Outcome<()> {
+    let (folder, place) = (Arc::clone(local), place.clone());
+    tokio::task::spawn_blocking(move || folder.trash_remove(&place))
+        .await
+        .map_err(|error| failed("could not empty the local trash").with_source(error))?
+        .map_err(|error| failed("could not empty the local trash").with_source(error))
+}
+
+async fn purge_local(local: &Arc<LocalFolder>, before: DateTime<Utc>) -> Outcome<()> {
     let folder = Arc::clone(local);
     tokio::task::spawn_blocking(move || folder.trash_purge(before))
         .await
@@ -348,16 +501,8 @@ async fn remove_remote(provider: &dyn Provider, place: &RelPath) -> Outcome<()> 
     Ok(())
 }
 
+const UNTOUCHED: &str = "nothing was overwritten, and the copy in the trash stays; try again";
+
 fn failed(message: impl Into<String>) -> Failure {
     Failure::failed(message)
-}
-
-fn taken(failure: Failure, error: LocalError) -> Failure {
-    let exists = error.kind == LocalErrorKind::Exists;
-    let failure = failure.with_source(error);
-    if exists {
-        failure.with_hint("something is there already: move it away first; nothing was overwritten")
-    } else {
-        failure
-    }
 }

@@ -553,12 +553,12 @@ fn nothing_is_restored_over_a_file() {
     world.remove("workspace/notes/a");
     world.ok(&["sync"]);
     world.write("workspace/notes/a", "second");
-    assert_snapshot!(world.ows(&["trash", "restore", "notes/a"]).shown(), @r#"
+    assert_snapshot!(world.ows(&["trash", "restore", "notes/a"]).shown(), @r"
     exit code: 1
     --- stderr
     error: could not restore `notes/a`: something of this name is in the workspace already
-    hint: move it away first; nothing was overwritten
-    "#);
+    hint: nothing was overwritten; move `notes/a` away and restore again, or take the copy from `.ows/trash/[RUN]/notes/a` in the remote
+    ");
     assert_eq!(world.read("workspace/notes/a").as_deref(), Some("second"));
 }
 

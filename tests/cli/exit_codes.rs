@@ -109,6 +109,26 @@ fn another_run_is_6() {
 }
 
 #[test]
+fn a_run_out_of_time_says_what_it_was_waiting_for() {
+    let world = World::with_folder("");
+    // A port that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    world.config(&format!(
+        "{{ sync: {{ provider: 's3', mode: 'mailbox', s3: {{ endpoint: 'http://127.0.0.1:{port}', bucket: 'b', \
+         region: 'us-east-1', accessKeyId: 'k', secretAccessKey: 'hunter2' }} }} }}"
+    ));
+    let ran = world.ows(&["sync", "--timeout", "1"]);
+    assert_eq!(ran.code, Some(124), "{}", ran.shown());
+    let text = ran.stderr.to_lowercase();
+    assert!(text.contains("cause: list failed: "), "{}", ran.shown());
+    assert!(!text.contains("hunter2"), "{}", ran.shown());
+}
+
+#[test]
 fn a_run_out_of_time_is_124_and_what_was_finished_counts() {
     let server = Server::builder()
         .bucket(BUCKET)

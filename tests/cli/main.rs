@@ -24,4 +24,5 @@ mod session;
 mod signals;
 mod support;
 mod switching;
+mod trash;
 mod why;

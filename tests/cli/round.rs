@@ -316,3 +316,29 @@ fn warnings_are_said_by_every_command_and_are_in_the_json() {
         assert!(warnings.contains("two engines"), "{command:?}: {warnings}");
     }
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let world = World::with_folder("");
+    world.write("workspace/a", "a");
+    for arguments in [&["sync", "--json"][..], &["status"], &["--help"]] {
+        let mut command = world.command(arguments);
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = command.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let expected =
+            "error: the result could not be written to standard output\ncause: No space left";
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+    }
+    // Whoever reads no further has what they wanted.
+    let mut command = world.command(&["status"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(output.stderr.is_empty());
+}

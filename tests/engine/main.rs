@@ -22,3 +22,4 @@ mod random;
 mod rows;
 mod stamps;
 mod sweep;
+mod trash;

@@ -20,6 +20,7 @@ use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use serde::Serialize;
 
+use super::LastFailure;
 use crate::{
     Capabilities, ChangePage, CopyOptions, Download, Enforcement, Entry, GetOptions, ListOptions,
     Listed, Operation, Part, Precondition, Provider, PutOptions, RelPath, RemoteIdentity, Result,
@@ -32,6 +33,7 @@ pub struct CallCounter {
     calls: Mutex<BTreeMap<Operation, u64>>,
     bytes_up: AtomicU64,
     bytes_down: AtomicU64,
+    last_failure: LastFailure,
 }
 
 /// What a [`CallCounter`] has counted so far.
@@ -79,6 +81,11 @@ impl CallCounter {
             bytes_up: self.bytes_up.load(Ordering::Relaxed),
             bytes_down: self.bytes_down.load(Ordering::Relaxed),
         }
+    }
+
+    /// What is being repeated right now, for the [`RetryPolicy`](super::RetryPolicy) of the same stack.
+    pub fn last_failure(&self) -> LastFailure {
+        self.last_failure.clone()
     }
 
     /// Begins again at zero.

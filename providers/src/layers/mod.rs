@@ -14,5 +14,5 @@ pub use bandwidth::{Bandwidth, BandwidthOptions, Pacer};
 pub use count::{CallCounter, CallCounts, Count, Counting};
 pub use faults::{Fault, FaultSet, Faults, Moment};
 pub use limit::{Limit, LimitOptions};
-pub use retry::{Retry, RetryOptions, RetryPolicy};
+pub use retry::{LastFailure, Retry, RetryOptions, RetryPolicy};
 pub use stack::{StackOptions, stack};

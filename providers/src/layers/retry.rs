@@ -23,7 +23,7 @@
 #![deny(clippy::missing_trait_methods)]
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,7 +56,37 @@ pub struct RetryPolicy {
     pub budget: Duration,
     /// Makes the pauses the same each time, for tests; random when `None`.
     pub seed: Option<u64>,
+    /// Where the failure of the last attempt stands while a call is repeated.
+    pub last_failure: LastFailure,
 }
+
+/// Why a call is being repeated right now. Clones share it: whoever cuts a run off can ask what it was waiting for.
+#[derive(Debug, Clone, Default)]
+pub struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    /// What the last attempt failed with, unless the call has come to an end since. Without secrets, as the texts of all
+    /// [`Error`]s.
+    pub fn get(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+}
+
+// Where failures are noted makes no other policy.
+impl PartialEq for LastFailure {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for LastFailure {}
 
 impl RetryPolicy {
     /// For calls without content: they are answered soon or not at all.
@@ -67,6 +97,7 @@ impl RetryPolicy {
             attempts: 12,
             budget: Duration::from_secs(5 * 60),
             seed: None,
+            last_failure: LastFailure::default(),
         }
     }
 
@@ -78,6 +109,7 @@ impl RetryPolicy {
             attempts: 200,
             budget: Duration::from_secs(3 * 60 * 60),
             seed: None,
+            last_failure: LastFailure::default(),
         }
     }
 }
@@ -113,7 +145,10 @@ where
     let mut backoff = Backoff::new(policy);
     loop {
         match call().await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                backoff.over();
+                return Ok(value);
+            }
             Err(error) => backoff.pause(error).await?,
         }
     }
@@ -141,16 +176,26 @@ impl<'policy> Backoff<'policy> {
         self.policy.budget.saturating_sub(self.started.elapsed())
     }
 
+    /// The call has succeeded, so nothing is being repeated.
+    fn over(&self) {
+        if self.failures > 0 {
+            self.policy.last_failure.set(None);
+        }
+    }
+
     /// Waits until the next attempt is due, or gives `error` back when there is none.
     async fn pause(&mut self, error: Error) -> Result<()> {
+        let repeated = self.failures > 0;
         self.failures += 1;
-        if !error.is_transient() || self.failures >= self.policy.attempts {
-            return Err(error);
-        }
+        let is_last = !error.is_transient() || self.failures >= self.policy.attempts;
         let pause = self.next_pause(&error);
-        if pause >= self.remaining() {
+        if is_last || pause >= self.remaining() {
+            if repeated {
+                self.policy.last_failure.set(None);
+            }
             return Err(error);
         }
+        self.policy.last_failure.set(Some(error.to_string()));
         tracing::debug!(
             operation = error.operation.name(),
             path = error.path,
@@ -241,7 +286,10 @@ impl Retry {
         let mut in_doubt = false;
         loop {
             match backoff.attempt(operation, path, call()).await {
-                Ok(value) => return Ok(value),
+                Ok(value) => {
+                    backoff.over();
+                    return Ok(value);
+                }
                 Err(error) => {
                     backoff
                         .pause(error)

@@ -218,6 +218,8 @@ fn kind_of_status(attempt: &Attempt, answer: &Answer<'_>, foreign: bool) -> Erro
     let after = retry_after(answer.headers);
     match answer.status.as_u16() {
         401 => ErrorKind::Unauthorized,
+        // A proxy's refusal says nothing about the credentials.
+        403 if foreign => ErrorKind::Permanent,
         403 => ErrorKind::Forbidden,
         // A page of something that is no S3 says nothing about the object.
         404 if foreign && answer.method != Method::HEAD => ErrorKind::Permanent,

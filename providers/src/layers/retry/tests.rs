@@ -85,6 +85,7 @@ async fn attempts_and_time_are_bounded() {
         attempts: 5,
         budget: Duration::from_secs(1000),
         seed: Some(1),
+        last_failure: LastFailure::default(),
     };
     let fails = |after| Error::new(ErrorKind::Transient { after }, Operation::List, "", "down");
     let mut calls = 0;
@@ -127,6 +128,7 @@ async fn pauses_grow_and_stay_under_the_cap() {
         attempts: 1000,
         budget: Duration::from_secs(100_000),
         seed: Some(2),
+        last_failure: LastFailure::default(),
     };
     let error = Error::new(TRANSIENT, Operation::List, "", "down");
     for (failures, limit) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 8), (900, 8)] {
@@ -421,4 +423,31 @@ async fn a_call_that_is_dropped_is_given_up_at_once() {
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(set.calls(), calls);
     assert!(store.files().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_repeated_is_known_until_it_is_over() {
+    let policy = RetryPolicy {
+        seed: Some(3),
+        ..RetryPolicy::metadata()
+    };
+    let last = policy.last_failure.clone();
+    let mut calls = 0;
+    let mut seen = Vec::new();
+    let result: Result<()> = retry(&policy, || {
+        calls += 1;
+        seen.push(last.get());
+        let kind = ErrorKind::Transient { after: None };
+        let failure =
+            (calls < 3).then(|| Error::new(kind, Operation::List, "", format!("down {calls}")));
+        async move { failure.map_or(Ok(()), Err) }
+    })
+    .await;
+    assert!(result.is_ok());
+    assert_eq!(seen[0], None);
+    assert!(
+        seen[2].as_ref().is_some_and(|text| text.contains("down 2")),
+        "{seen:?}"
+    );
+    assert_eq!(last.get(), None);
 }

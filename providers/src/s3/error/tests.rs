@@ -207,6 +207,8 @@ fn answers_that_are_no_s3_say_so_and_prove_no_absence() {
     let get = ask(Operation::Get, Condition::None, Method::GET, 404, &[], page);
     assert_eq!(get.kind, ErrorKind::Permanent);
     assert!(get.message.contains("did not come from an S3 store"));
+    let refused = ask(Operation::Get, Condition::None, Method::GET, 403, &[], page);
+    assert_eq!(refused.kind, ErrorKind::Permanent);
     let head = ask(Operation::Stat, Condition::None, Method::HEAD, 404, &[], "");
     assert_eq!(head.kind, ErrorKind::NotFound);
 }

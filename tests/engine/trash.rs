@@ -1,0 +1,42 @@
+//! The trash, through the library.
+
+use ows::sync::trash::{Restored, Trash};
+use ows_providers::memory::MemoryOptions;
+
+use crate::support::{Pair, clean};
+
+#[tokio::test]
+async fn what_cannot_be_listed_is_unknown_and_not_absent() {
+    let pair = Pair::synced(MemoryOptions::folder(), &[("d/a", "x"), ("b", "y")]).await;
+    pair.local.remove("d/a");
+    clean(&pair.sync().await);
+    let trash = Trash::open(&pair.settings).unwrap();
+    let found = trash.list().await.unwrap();
+    assert_eq!((found.items.len(), found.problems.len()), (1, 0));
+    let run = format!(".ows/trash/{}", found.items[0].run_id);
+    pair.store.set_unreadable(&run, true);
+    let found = trash.list().await.unwrap();
+    assert_eq!((found.items.len(), found.problems.len()), (0, 1));
+    assert_eq!(found.problems[0].path, run);
+    let found = trash.select(Some("d/a"), None).await.unwrap();
+    assert_eq!((found.items.len(), found.problems.len()), (0, 1));
+}
+
+#[tokio::test]
+async fn emptying_removes_what_was_listed_and_nothing_that_came_later() {
+    let pair = Pair::synced(MemoryOptions::folder(), &[("b", "y")]).await;
+    pair.local
+        .write(".ows/trash/20260101T000000Z-00000000/old", "old");
+    let trash = Trash::open(&pair.settings).unwrap();
+    let listed = trash.list().await.unwrap().items;
+    pair.local
+        .write(".ows/trash/20260101T000000Z-00000000/new", "new");
+    trash.empty(&listed).await.unwrap();
+    let left = trash.list().await.unwrap().items;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].path.as_str(), "new");
+    let mut restored = Restored::default();
+    trash.restore_all(&left, &mut restored).await.unwrap();
+    assert_eq!((restored.items.len(), restored.failures.len()), (1, 0));
+    assert_eq!(pair.local.read("new").as_deref(), Some(&b"new"[..]));
+}
