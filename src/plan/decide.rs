@@ -75,12 +75,36 @@ fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
         Caution::OnlyAdd if deletes || replaces => {
             withheld("this run only adds what is missing", false)
         }
+        Caution::OnlyOwn if !is_own(&action) => withheld(
+            "another workspace pushes into this remote and this run carries over only what was done here",
+            false,
+        ),
         Caution::RolledBack if deletes => withheld("this run deletes nothing", action.is_known),
         Caution::RolledBack => {
             action.keep_displaced |= replaces;
             Verdict::Act(action)
         }
-        Caution::None | Caution::OnlyAdd => Verdict::Act(action),
+        Caution::None | Caution::OnlyAdd | Caution::OnlyOwn => Verdict::Act(action),
+    }
+}
+
+/// Whether a push carries over what was done in the workspace. Else it undoes what was done in the remote. What is not
+/// written to the remote is of no concern.
+pub(super) fn is_own(action: &Action) -> bool {
+    if action.op.writes_to() != Side::Remote {
+        return true;
+    }
+    match action.reason {
+        Reason::New(side)
+        | Reason::Changed(side)
+        | Reason::Deleted(side)
+        | Reason::Renamed(side) => side == Side::Local,
+        // New here, and something else is there.
+        Reason::Differs(side) => side == Side::Remote,
+        Reason::Edited(_) => action.op == Op::Upload && action.changed.local,
+        Reason::Missing(_) | Reason::Stray(_) => false,
+        // A merge takes nothing away from anybody.
+        Reason::Newer(_) | Reason::FolderHasName(_) => true,
     }
 }
 
