@@ -50,8 +50,21 @@ pub(super) enum State {
 pub fn decide(direction: Direction, caution: Caution, triple: &Triple) -> Verdict {
     match decide_freely(direction, triple) {
         Verdict::Act(action) => restrain(caution, action),
+        // It is left alone by every run: none of them reads it again.
+        Verdict::Ask(Question::SidesEqual) if is_left_unread(direction, caution, triple) => {
+            let mut triple = triple.clone();
+            triple.answers.sides_equal = Some(false);
+            decide(direction, caution, &triple)
+        }
         other => other,
     }
+}
+
+/// Whether only the remote has changed, and that is left alone whatever it holds.
+fn is_left_unread(direction: Direction, caution: Caution, triple: &Triple) -> bool {
+    caution == Caution::OnlyOwn
+        && direction == Direction::Push
+        && matches!(local_state(triple), State::Same | State::Touched)
 }
 
 /// What caution leaves of an action.

@@ -51,7 +51,7 @@
 //! | yes  | absent  | same    | the same: deleted here |
 //! | yes  | absent  | changed | left alone, reported |
 //! | yes  | same    | absent  | left alone, reported |
-//! | yes  | same    | changed | `=`: record; else left alone, reported |
+//! | yes  | same    | changed | left alone, reported, and not read: every run would read it again |
 //! | yes  | changed | any     | the same: changed here |
 //! | no   | new     | any     | the same: new here |
 //! | no   | absent  | new     | left alone, reported |
