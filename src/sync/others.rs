@@ -249,7 +249,7 @@ pub(super) async fn note_beginning(run: &Run<'_>, opened: &Opened) -> Outcome<()
 /// one counts.
 ///
 /// # Errors
-/// Never, as far as is known.
+/// When it cannot be written as JSON.
 pub(super) fn unknown_past(replica: &ReplicaId) -> Outcome<String> {
     let since = Beginning {
         replica: replica.to_string(),
