@@ -50,8 +50,21 @@ pub(super) enum State {
 pub fn decide(direction: Direction, caution: Caution, triple: &Triple) -> Verdict {
     match decide_freely(direction, triple) {
         Verdict::Act(action) => restrain(caution, action),
+        // It is left alone by every run: none of them reads it again.
+        Verdict::Ask(Question::SidesEqual) if is_left_unread(direction, caution, triple) => {
+            let mut triple = triple.clone();
+            triple.answers.sides_equal = Some(false);
+            decide(direction, caution, &triple)
+        }
         other => other,
     }
+}
+
+/// Whether only the remote has changed, and that is left alone whatever it holds.
+fn is_left_unread(direction: Direction, caution: Caution, triple: &Triple) -> bool {
+    caution == Caution::OnlyOwn
+        && direction == Direction::Push
+        && matches!(local_state(triple), State::Same | State::Touched)
 }
 
 /// What caution leaves of an action.
@@ -75,12 +88,36 @@ fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
         Caution::OnlyAdd if deletes || replaces => {
             withheld("this run only adds what is missing", false)
         }
+        Caution::OnlyOwn if !is_own(&action) => withheld(
+            "another workspace pushes into this remote and this run carries over only what was done here",
+            false,
+        ),
         Caution::RolledBack if deletes => withheld("this run deletes nothing", action.is_known),
         Caution::RolledBack => {
             action.keep_displaced |= replaces;
             Verdict::Act(action)
         }
-        Caution::None | Caution::OnlyAdd => Verdict::Act(action),
+        Caution::None | Caution::OnlyAdd | Caution::OnlyOwn => Verdict::Act(action),
+    }
+}
+
+/// Whether a push carries over what was done in the workspace. Else it undoes what was done in the remote. What is not
+/// written to the remote is of no concern.
+pub(super) fn is_own(action: &Action) -> bool {
+    if action.op.writes_to() != Side::Remote {
+        return true;
+    }
+    match action.reason {
+        Reason::New(side)
+        | Reason::Changed(side)
+        | Reason::Deleted(side)
+        | Reason::Renamed(side) => side == Side::Local,
+        // New here, and something else is there.
+        Reason::Differs(side) => side == Side::Remote,
+        Reason::Edited(_) => action.op == Op::Upload && action.changed.local,
+        Reason::Missing(_) | Reason::Stray(_) => false,
+        // A merge takes nothing away from anybody.
+        Reason::Newer(_) | Reason::FolderHasName(_) => true,
     }
 }
 

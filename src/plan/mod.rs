@@ -43,6 +43,23 @@
 //! | a move | transfer; the old name is left alone as a delete is | the same |
 //! | forget, record, nothing | the same | the same |
 //!
+//! [`Caution::OnlyOwn`] is for a push into a remote that another workspace pushes into, too. What was done there may be
+//! its work, so only what was done *here* is carried over:
+//!
+//! | base | local   | remote  | outcome |
+//! |------|---------|---------|---------|
+//! | yes  | absent  | same    | the same: deleted here |
+//! | yes  | absent  | changed | left alone, reported |
+//! | yes  | same    | absent  | left alone, reported |
+//! | yes  | same    | changed | left alone, reported, and not read: every run would read it again |
+//! | yes  | changed | any     | the same: changed here |
+//! | no   | new     | any     | the same: new here |
+//! | no   | absent  | new     | left alone, reported |
+//!
+//! A move is a delete and a creation of our own, and stays one. A folder in which something is left alone stays.
+//! Whatever is left alone is so for both workspaces, and what one of them has carried over is in its base: when people
+//! stop, both are quiet.
+//!
 //! Something that needs the name of what was left alone is left alone too.
 //!
 //! A file and a folder of one name are two rows, `a` and `a/`: a change of type is a delete of one and a creation of the
@@ -366,6 +383,12 @@ impl Changed {
 }
 
 impl Action {
+    /// Whether it undoes in the remote what was done there, rather than carry over what was done in the workspace: the
+    /// affair of [`Caution::OnlyOwn`].
+    pub fn undoes_remote(&self) -> bool {
+        !decide::is_own(self)
+    }
+
     /// Bytes that the step moves over the network.
     pub fn bytes(&self) -> u64 {
         let (up, down) = self.bytes_each_way();
@@ -464,6 +487,8 @@ pub struct Plan {
     pub deletes: Vec<Action>,
     /// Paths that are left alone and make the run incomplete.
     pub skipped: Vec<Skipped>,
+    /// How many of them were left alone out of caution alone.
+    pub withheld: u64,
     /// How many of them could not be decided, since their content could not be read.
     pub undecided: u64,
     /// Files that need nothing.

@@ -18,6 +18,8 @@ pub enum Caution {
     None,
     /// The folder that follows is perhaps not the one that the base speaks of: only what is absent there is created.
     OnlyAdd,
+    /// Another workspace pushes into the same remote: only what was done in this one is carried over.
+    OnlyOwn,
     /// The base, or the remote, is older than it was: nothing is deleted, and whatever is replaced is kept.
     RolledBack,
 }
@@ -157,6 +159,10 @@ impl Planner {
             }
             Verdict::Withheld(Withheld { skipped, forget }) => {
                 self.plan.skipped.push(skipped);
+                self.plan.withheld += 1;
+                if triple.remote.is_some() {
+                    self.occupied(&triple.key.path);
+                }
                 if forget {
                     self.plan.records.push(Record::Forget(triple.key.clone()));
                 }
@@ -233,7 +239,8 @@ impl Planner {
     /// New local files that may be a file of the base under a new name: same size and modification time as one that is
     /// about to be deleted remotely. The hash decides.
     fn questions_about_moves(&self) -> Vec<(Triple, Question)> {
-        let moves = self.rules.remote_moves && self.rules.caution == Caution::None;
+        let may_delete = matches!(self.rules.caution, Caution::None | Caution::OnlyOwn);
+        let moves = self.rules.remote_moves && may_delete;
         if !moves || self.rules.direction != Direction::Push {
             return Vec::new();
         }
@@ -330,6 +337,7 @@ impl Planner {
             .into_iter()
             .partition(no_room);
         self.actions = actions;
+        self.plan.withheld += left.len() as u64;
         self.plan
             .skipped
             .extend(left.into_iter().map(|action| {

@@ -723,6 +723,106 @@ fn every_cell_of_the_table_has_its_outcome_under_every_caution() {
 }
 
 #[test]
+fn every_cell_of_a_push_beside_another_workspace_has_its_outcome() {
+    let absent = None;
+    let file = |content, state| Some(File { content, state });
+    let (same, touched, changed, bigger) = (file(1, 0), file(1, 1), file(2, 1), file(3, 1));
+    // Base, local, remote, then the outcome; `left` is reported.
+    let cells = [
+        (true, absent, absent, "forget"),
+        (true, absent, same, "delete_remote +keep"),
+        (true, absent, touched, "left"),
+        (true, absent, changed, "left"),
+        (true, absent, bigger, "left"),
+        (true, same, absent, "left"),
+        (true, same, same, ""),
+        (true, same, touched, "left"),
+        (true, same, changed, "left"),
+        (true, same, bigger, "left"),
+        (true, touched, absent, "left"),
+        (true, touched, same, "record"),
+        (true, touched, touched, "left"),
+        (true, touched, changed, "left"),
+        (true, touched, bigger, "left"),
+        (true, changed, absent, "upload"),
+        (true, changed, same, "upload"),
+        (true, changed, touched, "upload +keep"),
+        (true, changed, changed, "record"),
+        (true, changed, bigger, "upload +keep"),
+        (true, bigger, absent, "upload"),
+        (true, bigger, same, "upload"),
+        (true, bigger, touched, "upload +keep"),
+        (true, bigger, changed, "upload +keep"),
+        (true, bigger, bigger, "record"),
+        (false, absent, absent, ""),
+        (false, absent, same, "left"),
+        (false, same, absent, "upload"),
+        (false, same, same, "record"),
+        (false, same, changed, "upload +keep"),
+        (false, same, bigger, "upload +keep"),
+    ];
+    for (base, local, remote, expected) in cells {
+        let world = one(base.then_some(1), local, remote);
+        assert_eq!(
+            careful_outcome(&world, Direction::Push, Caution::OnlyOwn),
+            expected,
+            "base {base}, local {local:?}, remote {remote:?}"
+        );
+        let plan = careful(&world, Direction::Push, Caution::OnlyOwn);
+        assert_eq!(plan.withheld, u64::from(expected == "left"));
+        let free = careful(&world, Direction::Push, Caution::None);
+        let undoes = free.actions().any(Action::undoes_remote);
+        // Equal content is only recorded, which a run that is free to reads for.
+        let is_equal = remote == touched && local.is_some();
+        assert_eq!(undoes, expected == "left" && !is_equal);
+        // It is an affair of pushes.
+        let pulled = careful_outcome(&world, Direction::Pull, Caution::OnlyOwn);
+        let freely = careful_outcome(&world, Direction::Pull, Caution::None);
+        assert_eq!(pulled, freely);
+    }
+}
+
+#[test]
+fn beside_another_workspace_a_rename_moves_and_a_folder_with_foreign_files_stays() {
+    let file = |content| Node::File(File { content, state: 0 });
+    let base = |world: &mut World, path: &str, content| {
+        let key = SortKey::file(RelPath::new(path).unwrap());
+        let agreed = File { content, state: 0 };
+        let row = base_row(&key, agreed, agreed);
+        world.base.insert(key, (row, content));
+        world.remote.insert(path.to_owned(), file(content));
+    };
+    for remote_folders in [false, true] {
+        let mut world = World {
+            remote_folders,
+            ..World::default()
+        };
+        base(&mut world, "d/a", 1);
+        base(&mut world, "d/b", 2);
+        if remote_folders {
+            let dir = SortKey::dir(RelPath::new("d").unwrap());
+            world.base.insert(dir.clone(), (dir_row(&dir), 0));
+            world.remote.insert("d".to_owned(), Node::Dir);
+        }
+        // Somebody else has put this there; here the folder went away, and one file in it has a new name.
+        world.remote.insert("d/foreign".to_owned(), file(3));
+        world.local.insert("new".to_owned(), file(1));
+        let plan = world.run_carefully(Direction::Push, Caution::OnlyOwn);
+        assert_eq!((plan.moves.len(), plan.withheld), (1, 1), "{plan:?}");
+        let expected = [("d/foreign", 3), ("new", 1)].into();
+        assert_eq!(World::files(&world.remote), expected);
+        let second = world.run_carefully(Direction::Push, Caution::OnlyOwn);
+        assert!(second.is_quiet() && second.records.is_empty(), "{second:?}");
+        assert_eq!(second.withheld, 1);
+        // What was left keeps its name.
+        world.local.insert("d".to_owned(), file(2));
+        let third = world.run_carefully(Direction::Push, Caution::OnlyOwn);
+        assert_eq!(third.is_quiet(), remote_folders, "{third:?}");
+        assert!(world.remote.contains_key("d/foreign"));
+    }
+}
+
+#[test]
 fn a_careful_run_does_not_move_and_gives_what_was_left_no_second_use_of_its_name() {
     for caution in [Caution::OnlyAdd, Caution::RolledBack] {
         // `a` was renamed to `b/c`: the new name is filled, the old one stays.
@@ -1194,6 +1294,26 @@ proptest! {
         for content in start.contents() {
             prop_assert!(world.contents().contains(&content), "content {} is lost", content);
         }
+    }
+
+    #[test]
+    fn beside_another_workspace_nothing_of_it_is_undone_and_the_second_run_is_quiet(start in world()) {
+        let mut world = start.clone();
+        let plan = world.run_carefully(Direction::Push, Caution::OnlyOwn);
+        for action in plan.actions() {
+            prop_assert!(!action.undoes_remote(), "{:?}", action);
+        }
+        for content in start.contents() {
+            // An own version that its owner replaces has no copy.
+            let replaced = plan.actions().any(|action| action.remote.is_some() && !action.keep_displaced);
+            prop_assert!(world.contents().contains(&content) || replaced, "content {} is lost", content);
+        }
+        // What found no room at first may find some when deletes have made it; then there is nothing to be done.
+        for _ in 0..2 {
+            world.run_carefully(Direction::Push, Caution::OnlyOwn);
+        }
+        let last = careful(&world, Direction::Push, Caution::OnlyOwn);
+        prop_assert!(last.is_quiet(), "{:?}", last);
     }
 
     #[test]

@@ -20,6 +20,7 @@ impl Run<'_> {
         let rules = Rules {
             direction,
             caution: match identity::caution(self, opened) {
+                Caution::None if opened.only_own => Caution::OnlyOwn,
                 Caution::None => mirror::caution(self.settings, opened, direction)?,
                 asked_for => asked_for,
             },

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use super::checkpoint::{self, Fetched, Header, Record, Refused, Stamp};
 use super::run::{Observed, Opened, Run};
-use super::{PairLock, PairSettings, SyncMode, housekeeping, pair_id, roots};
+use super::{PairLock, PairSettings, SyncMode, housekeeping, others, pair_id, roots};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::{PairId, RunId};
@@ -158,7 +158,11 @@ pub(super) async fn take_up(
                 ..Record::default()
             };
             let text = checkpoint::as_json(&record)?;
-            let values = [(checkpoint::RECORD, text.as_str())];
+            let others = others::unknown_past(&marker)?;
+            let values = [
+                (checkpoint::RECORD, text.as_str()),
+                (others::OTHERS, others.as_str()),
+            ];
             match state.take_up_base(&new, generation, rows, &values).await? {
                 Ok(pair) => {
                     let noun = if count == 1 { "path" } else { "paths" };

@@ -11,6 +11,7 @@ use super::audit::Audit;
 use super::identity::{self, Finding, Rollback};
 use super::lease::{Lease, Taken};
 use super::observe::Seen;
+use super::others::{self, Other};
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
@@ -48,6 +49,8 @@ pub(super) struct Opened {
     pub(super) has_base: bool,
     /// What was put back in time, until a cautious run has come to its end.
     pub(super) rollback: Option<Rollback>,
+    /// Another workspace pushes into this remote: the pass carries over only what was done here.
+    pub(super) only_own: bool,
     /// A pass that changes the base was begun.
     pub(super) has_changed: bool,
     /// The lease, once the run has something to write.
@@ -70,6 +73,7 @@ pub(super) struct Looked {
     pub(super) observed: Observed,
     pub(super) stop: Option<Stop>,
     pub(super) finding: Option<Finding>,
+    pub(super) other: Option<Other>,
 }
 
 impl Run<'_> {
@@ -166,6 +170,7 @@ impl Run<'_> {
             scope,
             has_base: has_rows,
             rollback: None,
+            only_own: false,
             has_changed: false,
             lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
@@ -203,7 +208,18 @@ impl Run<'_> {
         direction: Direction,
         report: &mut Report,
     ) -> Outcome<Looked> {
+        opened.only_own = others::is_expected(self, opened, direction).await?;
         let mut observed = self.observe(opened, direction).await?;
+        let other = self
+            .bounded(others::recognise(self, opened, direction, &observed))
+            .await?;
+        let restrains = other.as_ref().is_some_and(|other| other.restrains);
+        if opened.only_own && observed.plan.withheld > 0 && !restrains
+            || restrains && !opened.only_own
+        {
+            opened.only_own = restrains;
+            observed = self.observe(opened, direction).await?;
+        }
         let finding = self
             .bounded(identity::examine(self, opened, &observed, report))
             .await?;
@@ -218,6 +234,7 @@ impl Run<'_> {
             observed,
             stop,
             finding,
+            other,
         })
     }
 
@@ -271,6 +288,10 @@ impl Run<'_> {
             .warnings
             .extend(mirror::warning(self.settings, caution));
         if self.options.dry_run {
+            report.warnings.extend(others::warning(
+                looked.other.as_ref(),
+                &looked.observed.plan,
+            ));
             show::dry_run(report, &looked.observed, with_mail);
             report
                 .warnings
@@ -309,11 +330,17 @@ impl Run<'_> {
                 });
             }
         }
-        let Looked { observed, stop, .. } = looked;
+        let Looked {
+            observed,
+            stop,
+            other,
+            ..
+        } = looked;
         opened.has_changed |= stop.is_none() && observed.plan.actions().any(identity::changes_base);
         report.warnings.extend(show::link_warnings(&observed.seen));
         if stop.is_none() {
-            let told = self.warn_of_others(opened, direction, &observed).await?;
+            others::accept(self, opened, other.as_ref()).await?;
+            let told = others::warning(other.as_ref(), &observed.plan);
             report.warnings.extend(told);
         }
         let audit = observed.audit.clone();

@@ -10,7 +10,7 @@ use ows_providers::{Entry, EntryKind, ErrorKind, RelPath, SortKey};
 use serde::Serialize;
 
 use super::run::{Observed, Opened, Run};
-use super::{PairSettings, SyncOptions, drain, mirror, overlap, roots};
+use super::{PairSettings, SyncOptions, drain, mirror, others, overlap, roots};
 use crate::apply::chain;
 use crate::cancel::Cancel;
 use crate::error::{FailureKind, Outcome};
@@ -221,6 +221,9 @@ impl Run<'_> {
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
+        report
+            .warnings
+            .extend(others::warning(looked.other.as_ref(), &observed.plan));
         let path = &why.path;
         if opened.scope.is_mail(path) {
             return Ok(self.mail(&observed, why, report));

@@ -7,7 +7,7 @@ use ows_providers::Enforcement;
 
 use super::lease::Taken;
 use super::run::{Observed, Opened, Run};
-use super::{drain, housekeeping, identity, roots};
+use super::{drain, housekeeping, identity, others, roots};
 use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
@@ -75,6 +75,7 @@ impl Run<'_> {
             && (!quiet_plan || takes_over || is_first || !observed.plan.records.is_empty());
         let keeps_all = is_first || roots::needs_filling(opened).await?;
         let marker = if changes_base {
+            others::note_beginning(self, opened).await?;
             roots::begin(opened, direction).await?;
             opened.state.raise_generation(&opened.pair.id).await?;
             Some(opened.scope.replica.clone())

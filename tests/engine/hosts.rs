@@ -1,5 +1,6 @@
 //! Two hosts in mailbox mode at one remote, and a person who edits in the cloud: with kills, clocks that jump, and runs at
-//! the same time. Nothing may be lost, and when people stop and both workspaces hold the same, nothing is written.
+//! the same time. Nothing may be lost, and when people stop, nothing is written after a few runs of each, whatever the two
+//! workspaces hold.
 //!
 //! `OWS_SEED=N` replays one history; `OWS_SEEDS=N` plays so many.
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ows::error::FailureKind;
+use ows::plan::Direction;
+use ows::plan::guards::GuardName;
 use ows::sync::{Finished, FirstSync, HostClock, Reading, SyncOptions};
 use ows_providers::ErrorKind;
 use ows_providers::layers::{Fault, Moment};
@@ -17,10 +20,25 @@ use ows_testkit::tree::Files;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::support::{Pair, calls, clean, files, kind};
+use crate::support::{Pair, calls, clean, files, kept, kind};
 
 /// Histories of each kind, without `OWS_SEEDS`.
 const SEEDS: u64 = 25;
+
+/// Runs of each host after which no host writes any more when people have stopped.
+const SETTLES_WITHIN: usize = 4;
+
+/// A run that came to its end, perhaps with something left alone.
+#[track_caller]
+fn settles(finished: &Finished) {
+    assert!(
+        matches!(kind(finished), None | Some(FailureKind::Partial)),
+        "{:?} {:?}",
+        finished.failure,
+        finished.report.errors
+    );
+    assert_eq!(finished.report.counts.failed, 0, "{:?}", finished.report);
+}
 
 /// A host: its pair, and a wall clock that may be anywhere.
 struct Host {
@@ -43,12 +61,17 @@ impl Host {
     }
 
     async fn run(&self) -> Finished {
+        self.forced(&[]).await
+    }
+
+    async fn forced(&self, guards: &[GuardName]) -> Finished {
         let wall = Arc::clone(&self.wall);
         let options = SyncOptions {
             clock: HostClock::new(move || Reading {
                 wall: *wall.lock().unwrap_or_else(PoisonError::into_inner),
                 steady: Duration::ZERO,
             }),
+            force: guards.iter().copied().collect(),
             ..SyncOptions::default()
         };
         self.pair.run(options).await
@@ -183,7 +206,48 @@ impl World {
         }
     }
 
-    /// People stop, and both workspaces come to hold the same: from then on nothing is written.
+    /// People stop: after a few runs of each host none writes any more, whatever the two workspaces hold.
+    async fn become_quiet(&mut self) {
+        for host in &self.hosts {
+            *host.wall.lock().unwrap_or_else(PoisonError::into_inner) = Utc::now();
+        }
+        // Leases of killed runs end; what a kill left is taken up; each side has had its last word.
+        for _ in 0..SETTLES_WITHIN {
+            self.store.advance(Duration::from_secs(6000));
+            for host in &self.hosts {
+                let finished = host.run().await;
+                if kind(&finished) == Some(FailureKind::Busy) {
+                    host.set_back(TimeDelta::minutes(-10));
+                    settles(&host.run().await);
+                } else {
+                    settles(&finished);
+                }
+            }
+            self.assert_nothing_lost();
+        }
+        let before = self.store.files();
+        for _ in 0..2 {
+            for host in &self.hosts {
+                self.store.advance(Duration::from_secs(600));
+                let finished = host.run().await;
+                settles(&finished);
+                let calls = calls(&finished);
+                // One of the whole remote, and one that tells who else is at work where something is left alone.
+                assert!(
+                    calls == [("list", 1)] || calls == [("list", 2)],
+                    "not quiet: {calls:?} {:?}",
+                    finished.report
+                );
+                let left = finished.report.counts.skipped > 0;
+                assert_eq!(calls == [("list", 2)], left, "{:?}", finished.report);
+            }
+        }
+        assert_eq!(self.store.files(), before, "nothing was written");
+        assert_eq!(self.hosts[0].pair.outbox(), Files::new());
+        self.assert_nothing_lost();
+    }
+
+    /// Both workspaces come to hold the same: from then on nothing is left alone, either.
     async fn come_to_rest(&mut self) {
         let truth = self.hosts[0].pair.workspace();
         let follower = &self.hosts[1].pair.local;
@@ -207,18 +271,11 @@ impl World {
         for host in &self.hosts {
             *host.wall.lock().unwrap_or_else(PoisonError::into_inner) = Utc::now();
         }
-        // Leases of killed runs end.
-        for _ in 0..2 {
+        // What is in neither of them a person has to give up.
+        clean(&self.hosts[0].forced(&[GuardName::Overlap]).await);
+        for host in &self.hosts {
             self.store.advance(Duration::from_secs(6000));
-            for host in &self.hosts {
-                let finished = host.run().await;
-                if kind(&finished) == Some(FailureKind::Busy) {
-                    host.set_back(TimeDelta::minutes(-10));
-                    clean(&host.run().await);
-                } else {
-                    clean(&finished);
-                }
-            }
+            clean(&host.run().await);
         }
         self.store.clear_log();
         for _ in 0..3 {
@@ -266,6 +323,7 @@ fn histories(options: &MemoryOptions) {
                     }
                     world.runs().await;
                 }
+                world.become_quiet().await;
                 world.come_to_rest().await;
             });
         }));
@@ -328,42 +386,161 @@ async fn equal_workspaces_are_quiet_however_they_became_equal() {
     }
 }
 
-/// What mailbox mode means for two workspaces that differ, until a person settles it: the workspace is the truth, so each
-/// run displaces what the other one pushed. Nothing is lost, and each such run says what is going on.
+/// Two workspaces that differ at one remote. Each carries over what was done in it, and undoes nothing of the other.
 #[tokio::test]
-async fn workspaces_that_differ_displace_each_other_and_say_so() {
-    let [first, second] = two(MemoryOptions::s3(), &[("a", "x"), ("b", "y")]).await;
-    first.pair.local.write("a", "by the first");
-    clean(&first.run().await);
-    first.pair.later();
-    let remote = first.pair.settings.provider.describe().await.unwrap();
-    let identity = ows::sync::pair_id(&remote);
-    // The checkpoint that the first host stores after its run.
-    let checkpoint = format!(".ows/base-{identity}-{}", "a".repeat(32));
-    for _ in 0..2 {
-        first.pair.store.insert(&checkpoint, b"a checkpoint");
-        first.pair.later();
-        let finished = second.run().await;
-        clean(&finished);
-        assert_eq!(finished.report.counts.upload, 1);
-        let words = finished.report.warnings.join("\n");
-        assert!(
-            words.contains("another workspace (replica aaaaaaaa)"),
-            "{words}"
-        );
-        assert!(words.contains("give each its own `remotePath`"), "{words}");
-        first.pair.later();
+async fn workspaces_that_differ_leave_each_others_work_alone_and_become_quiet() {
+    for options in [
+        MemoryOptions::s3(),
+        MemoryOptions::folder(),
+        MemoryOptions::drive(),
+    ] {
+        let [first, second] = two(options, &[("a", "x"), ("b", "y"), ("c", "z")]).await;
+        first.pair.local.write("a", "by the first");
+        first.pair.local.write("new/one", "by the first too");
         clean(&first.run().await);
         first.pair.later();
+        second.pair.local.write("b", "by the second");
+        second.pair.local.remove("c");
+        let finished = second.run().await;
+        settles(&finished);
+        let counts = &finished.report.counts;
+        assert_eq!((counts.upload, counts.delete_remote), (1, 1));
+        assert_eq!(finished.report.exit_code, 3);
+        let told: Vec<_> = finished
+            .report
+            .warnings
+            .iter()
+            .filter(|text| text.contains("another workspace pushes into this remote"))
+            .collect();
+        assert_eq!(told.len(), 1, "{:?}", finished.report.warnings);
+        for part in [
+            "`.ows/base-",
+            "give each workspace its own `remotePath`",
+            "`ows sync --force overlap`",
+        ] {
+            assert!(told[0].contains(part), "{}", told[0]);
+        }
+        let expected = files(&[
+            ("a", "by the first"),
+            ("b", "by the second"),
+            ("new/one", "by the first too"),
+        ]);
+        assert_eq!(first.pair.remote(), expected);
+        // The first one meets the second's work, and looks once more with what it knows now.
+        assert_eq!(calls(&first.run().await), [("list", 3)]);
+        for _ in 0..3 {
+            for host in [&first, &second] {
+                host.pair.later();
+                let finished = host.run().await;
+                assert_eq!(finished.report.exit_code, 3);
+                assert_eq!(calls(&finished), [("list", 2)], "{:?}", finished.report);
+            }
+        }
+        assert_eq!(first.pair.remote(), expected);
+        // Both change one file: who comes last has its way, once.
+        for (host, text) in [(&first, "once"), (&second, "twice, and longer")] {
+            host.pair.local.write("a", text);
+            host.pair.later();
+            settles(&host.run().await);
+        }
+        first.pair.later();
+        assert_eq!(calls(&first.run().await), [("list", 2)]);
+        assert_eq!(first.pair.store.get("a").unwrap(), b"twice, and longer");
+        assert!(first.pair.contents().contains(&b"once"[..]));
     }
-    assert!(second.pair.contents().contains(&b"by the first"[..]));
-    assert_eq!(second.pair.workspace(), files(&[("a", "x"), ("b", "y")]));
-    // Settled: one of them follows.
-    second.pair.local.write("a", "by the first");
+}
+
+#[tokio::test]
+async fn when_the_other_host_is_gone_one_forced_run_makes_the_remote_equal_again() {
+    let [first, second] = two(MemoryOptions::s3(), &[("a", "x")]).await;
+    first.pair.local.write("stray", "by the first");
+    clean(&first.run().await);
+    second.pair.later();
+    assert_eq!(second.run().await.report.exit_code, 3);
+    let finished = second.pair.forced(&[GuardName::Overlap]).await;
+    clean(&finished);
+    let told = finished.report.warnings.join("\n");
+    assert!(told.contains("are made as in this workspace"), "{told}");
+    assert_eq!(second.pair.remote(), files(&[("a", "x")]));
+    assert_eq!(
+        second.pair.remote_trash(),
+        kept(&[("stray", "by the first")])
+    );
+    // From then on it is alone: an edit in the cloud gives way as ever.
+    second.pair.later();
+    second.pair.store.insert("a", b"edited in the cloud");
     clean(&second.run().await);
-    for host in [&first, &second] {
-        host.pair.assert_quiet().await;
+    second.pair.assert_quiet().await;
+    // Until the other one is there again after all.
+    first.pair.later();
+    first.pair.local.write("again", "by the first");
+    settles(&first.run().await);
+    second.pair.later();
+    assert_eq!(second.run().await.report.exit_code, 3);
+    assert_eq!(second.pair.remote().len(), 2);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_a_person_removes_ends_it_too() {
+    let [first, second] = two(MemoryOptions::s3(), &[("a", "x")]).await;
+    first.pair.local.write("stray", "by the first");
+    clean(&first.run().await);
+    second.pair.later();
+    let finished = second.run().await;
+    let told = finished.report.warnings.join("\n");
+    let object = told.split('`').find(|part| part.starts_with(".ows/base-"));
+    second.pair.store.remove(object.expect("it is named"));
+    clean(&second.run().await);
+    assert_eq!(second.pair.remote(), files(&[("a", "x")]));
+}
+
+#[tokio::test]
+async fn a_push_that_was_asked_for_makes_the_remote_equal_and_says_whose_work_that_may_be() {
+    let [first, second] = two(MemoryOptions::s3(), &[("a", "x")]).await;
+    first.pair.local.write("stray", "by the first");
+    clean(&first.run().await);
+    second.pair.later();
+    let finished = second.pair.directed(Direction::Push).await;
+    clean(&finished);
+    let told = finished.report.warnings.join("\n");
+    assert!(told.contains("another workspace pushes"), "{told}");
+    assert_eq!(second.pair.remote(), files(&[("a", "x")]));
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_is_left_alone_and_notes_nothing() {
+    let [first, second] = two(MemoryOptions::s3(), &[("a", "x")]).await;
+    first.pair.local.write("stray", "by the first");
+    clean(&first.run().await);
+    second.pair.later();
+    for _ in 0..2 {
+        let options = SyncOptions {
+            dry_run: true,
+            ..SyncOptions::default()
+        };
+        let finished = second.pair.run(options).await;
+        assert_eq!(finished.report.exit_code, 3);
+        // Nothing is remembered, so that it looks once more with what it has found.
+        assert_eq!(calls(&finished), [("list", 3)]);
+        assert_eq!(finished.report.counts.skipped, 1);
     }
+}
+
+#[tokio::test]
+async fn without_checkpoints_nobody_is_recognised() {
+    let [mut first, second] = two(MemoryOptions::s3(), &[("a", "x")]).await;
+    first.pair.settings.checkpoint = false;
+    second.pair.local.write("b", "y");
+    clean(&second.run().await);
+    for path in second.pair.store.files().into_keys() {
+        if path.starts_with(".ows/base-") {
+            second.pair.store.remove(&path);
+        }
+    }
+    first.pair.later();
+    clean(&first.run().await);
+    assert_eq!(first.pair.remote(), files(&[("a", "x")]));
+    assert_eq!(first.pair.remote_trash(), kept(&[("b", "y")]));
 }
 
 #[tokio::test]

@@ -586,6 +586,7 @@ async fn two_containers_from_one_image_part_ways_and_lose_nothing() {
         cautious(&two.sync().await);
         assert_ne!(one.marker(), two.marker());
         one.later();
+        // Each leaves the other's work alone from now on.
         drop(one.sync().await);
         let after: BTreeSet<_> = one.made().union(&two.made()).cloned().collect();
         // The one thing that is not there is what was replaced by whoever had written it.
@@ -595,6 +596,7 @@ async fn two_containers_from_one_image_part_ways_and_lose_nothing() {
         // Once both hold the same, both are quiet.
         two.later();
         clean(&two.directed(Direction::Pull).await);
+        clean(&one.directed(Direction::Pull).await);
         one.assert_quiet().await;
         two.assert_quiet().await;
         assert_eq!(checkpoints(&one.store).len(), 2);
