@@ -47,6 +47,7 @@ const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 pub struct LocalFolder {
     root: Arc<Root>,
     links: Option<Arc<LinkScope>>,
+    slots: Arc<trash::OpenSlots>,
 }
 
 impl LocalFolder {
@@ -59,6 +60,7 @@ impl LocalFolder {
         Ok(Self {
             root: Arc::new(root),
             links: None,
+            slots: Arc::default(),
         })
     }
 
@@ -71,6 +73,7 @@ impl LocalFolder {
         Ok(Self {
             root: Arc::new(root),
             links: None,
+            slots: Arc::default(),
         })
     }
 

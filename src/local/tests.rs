@@ -308,6 +308,34 @@ fn dropped_content_leaves_no_trace_and_must_be_proven() {
     }
 }
 
+/// Files are replaced side by side: the folders that one of them has no more use for are another's place in the trash.
+#[test]
+fn dropped_content_leaves_the_place_of_another_file_alone() {
+    let place = Place::new();
+    place.write("a/b/kept", "kept");
+    place.write("a/b/dropped", "old");
+    let kept = path("a/b/kept");
+    let slot = place.folder.free_slot(RUN, &kept).unwrap();
+    let proven = expecting(Expect::Exactly(place.hashed("a/b/dropped")), Displace::Drop);
+    place.begin("a/b/dropped", "new").commit(&proven).unwrap();
+    let (dir, last) = place.folder.root.parent(&kept).unwrap();
+    let old = name::lstat(&dir, last).unwrap().unwrap();
+    assert!(slot.take(&dir, last, &old).unwrap());
+    slot.settle(Displace::Trash).unwrap();
+    let kept = [("a/b/kept".to_owned(), "kept".to_owned())];
+    assert_eq!(place.trash(), kept);
+
+    // Whoever is last leaves nothing behind, in whatever order.
+    let proven = expecting(Expect::Exactly(place.hashed("a/b/dropped")), Displace::Drop);
+    let unused = place
+        .folder
+        .free_slot("20260131T235959Z-00000000", &path("c/d"));
+    place.begin("a/b/dropped", "newer").commit(&proven).unwrap();
+    drop(unused);
+    assert!(!place.at(".ows/trash/20260131T235959Z-00000000").exists());
+    assert_eq!(place.trash(), kept);
+}
+
 #[test]
 fn edit_between_the_last_look_and_the_rename_is_kept() {
     let place = Place::new();

@@ -6,6 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cap_std::fs::Dir;
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -55,6 +56,25 @@ pub(super) struct Slot {
     pub(super) name: OsString,
     folder: LocalFolder,
     place: RelPath,
+    is_kept: bool,
+}
+
+/// The places that are about to be used. Files give way side by side, and the folders above a place that one of them has
+/// no more use for may have been made for another, so empty folders go when no place is open.
+#[derive(Debug, Default)]
+pub(super) struct OpenSlots(Mutex<Slots>);
+
+#[derive(Debug, Default)]
+struct Slots {
+    open: usize,
+    /// Places that hold nothing in the end.
+    unused: Vec<RelPath>,
+}
+
+impl OpenSlots {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl LocalFolder {
@@ -103,7 +123,7 @@ impl LocalFolder {
         &self,
     ) -> Result<impl Iterator<Item = Result<Trashed, LocalError>> + use<>, LocalError> {
         let folder = self.clone();
-        let slots = self.slots()?;
+        let slots = self.trash_folders()?;
         Ok(slots.into_iter().flat_map(move |slot| {
             let (files, failure) = match folder.walk_slot(&slot) {
                 Ok(walk) => (Some(walk), None),
@@ -152,7 +172,7 @@ impl LocalFolder {
     /// What the system says; what was removed before stays so.
     pub fn trash_purge(&self, cutoff: Option<DateTime<Utc>>) -> Result<TrashTotals, LocalError> {
         let mut totals = TrashTotals::default();
-        for slot in self.slots()? {
+        for slot in self.trash_folders()? {
             let due = match (cutoff, run_time(&slot)) {
                 (None, _) => true,
                 (Some(cutoff), Some(time)) => time < cutoff,
@@ -173,6 +193,8 @@ impl LocalFolder {
             return Err(LocalError::io(DOING, run, error));
         }
         self.own_folder()?;
+        // Until it counts as open nobody may remove its folders.
+        let mut slots = self.slots.lock();
         for number in 1..=MAX_SLOTS {
             let place = own_path(&match number {
                 1 => format!("trash/{run}/{path}"),
@@ -185,11 +207,13 @@ impl LocalFolder {
                 Err(error) => return Err(LocalError::io(DOING, path, error)),
             };
             if name::lstat(&dir, last).at(DOING, path)?.is_none() {
+                slots.open += 1;
                 return Ok(Slot {
                     dir,
                     name: last.to_owned(),
                     folder: self.clone(),
                     place,
+                    is_kept: false,
                 });
             }
         }
@@ -197,7 +221,7 @@ impl LocalFolder {
     }
 
     /// The folders in the trash, by run, which is by time.
-    fn slots(&self) -> Result<Vec<String>, LocalError> {
+    fn trash_folders(&self) -> Result<Vec<String>, LocalError> {
         const DOING: &str = "read";
         if !self.has_own_folder()? {
             return Ok(Vec::new());
@@ -321,17 +345,36 @@ impl Slot {
     }
 
     /// Makes it last, or lets it go. The answer is where it lies now.
-    pub(super) fn settle(self, displaced: Displace) -> Result<Option<RelPath>, LocalError> {
+    pub(super) fn settle(mut self, displaced: Displace) -> Result<Option<RelPath>, LocalError> {
         const DOING: &str = "keep a copy in the trash of";
         match displaced {
             Displace::Trash => {
+                self.is_kept = true;
                 name::sync_dir(&self.dir).at(DOING, &self.place)?;
-                Ok(Some(self.place))
+                Ok(Some(self.place.clone()))
             }
             Displace::Drop => {
                 name::unlink(&self.dir, &self.name).at("remove", &self.place)?;
-                self.folder.remove_empty_above(&self.place)?;
                 Ok(None)
+            }
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut slots = self.folder.slots.lock();
+        slots.open -= 1;
+        if !self.is_kept {
+            slots.unused.push(self.place.clone());
+        }
+        if slots.open > 0 {
+            return;
+        }
+        for place in std::mem::take(&mut slots.unused) {
+            if let Err(error) = self.folder.remove_empty_above(&place) {
+                // An empty folder in the trash is nothing that a person would miss, or must know of.
+                tracing::debug!(%error, %place, "an empty folder stays in the trash");
             }
         }
     }

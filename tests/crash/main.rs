@@ -9,6 +9,7 @@
 //! - `OWS_SEED`: replays the work and the moments. A moment is a time, so a replay hits the same place only about.
 
 mod checks;
+mod mirror;
 mod place;
 mod work;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use ows_testkit::random::Seed;
 use ows_testkit::s3::Op;
-use place::{Kill, Place, RemoteKind};
+use place::{Kill, Mode, Place, RemoteKind};
 
 /// The seed when none is given: the tests of two machines are the same.
 const SEED: u64 = 0x0005_eed0;
@@ -43,8 +44,8 @@ fn moments(seed: u64) -> impl Iterator<Item = f64> {
 }
 
 /// Work, a run killed in the middle of it, maybe more work, maybe a second kill, a run to the end; and all over again.
-fn killed_at_moments(remote: RemoteKind, seed: u64, wanted: u32) {
-    let mut place = Place::new(remote, seed);
+fn killed_at_moments(mode: Mode, remote: RemoteKind, seed: u64, wanted: u32) {
+    let mut place = Place::new(mode, remote, seed);
     place.first_work();
     place.finish();
     checks::all(&place, "before any kill");
@@ -89,7 +90,7 @@ fn measure(place: &mut Place) -> Duration {
 }
 
 /// Runs that have no base yet: what was uploaded and not recorded is found again, and nothing guards against it.
-fn first_runs_killed(remote: RemoteKind, seed: u64, wanted: u32) {
+fn first_runs_killed(mode: Mode, remote: RemoteKind, seed: u64, wanted: u32) {
     let mut whole = None;
     let mut killed = 0;
     for (round, moment) in (1_u64..).zip(moments(seed)) {
@@ -100,10 +101,10 @@ fn first_runs_killed(remote: RemoteKind, seed: u64, wanted: u32) {
             round <= u64::from(wanted) * 4 + 8,
             "the runs end before they are killed"
         );
-        let mut place = Place::new(remote, seed.wrapping_add(round));
+        let mut place = Place::new(mode, remote, seed.wrapping_add(round));
         place.first_work();
         let whole = *whole.get_or_insert_with(|| {
-            let mut twin = Place::new(remote, seed);
+            let mut twin = Place::new(mode, remote, seed);
             twin.first_work();
             let begin = Instant::now();
             twin.finish();
@@ -119,22 +120,39 @@ fn first_runs_killed(remote: RemoteKind, seed: u64, wanted: u32) {
 
 #[test]
 fn runs_against_s3_survive_a_kill_at_any_moment() {
-    killed_at_moments(RemoteKind::S3, seed(), kills(40));
+    killed_at_moments(Mode::Mailbox, RemoteKind::S3, seed(), kills(40));
 }
 
 #[test]
 fn runs_against_a_folder_survive_a_kill_at_any_moment() {
-    killed_at_moments(RemoteKind::Folder, seed() + 1, kills(30));
+    killed_at_moments(Mode::Mailbox, RemoteKind::Folder, seed() + 1, kills(30));
 }
 
 #[test]
 fn first_runs_against_s3_survive_a_kill_at_any_moment() {
-    first_runs_killed(RemoteKind::S3, seed() + 2, kills(15));
+    first_runs_killed(Mode::Mailbox, RemoteKind::S3, seed() + 2, kills(15));
 }
 
 #[test]
 fn first_runs_against_a_folder_survive_a_kill_at_any_moment() {
-    first_runs_killed(RemoteKind::Folder, seed() + 3, kills(15));
+    first_runs_killed(Mode::Mailbox, RemoteKind::Folder, seed() + 3, kills(15));
+}
+
+#[test]
+fn mirror_runs_with_ingest_against_s3_survive_a_kill_at_any_moment() {
+    killed_at_moments(Mode::Mirror, RemoteKind::S3, seed() + 20, kills(20));
+}
+
+#[test]
+fn mirror_runs_with_ingest_against_a_folder_survive_a_kill_at_any_moment() {
+    killed_at_moments(Mode::Mirror, RemoteKind::Folder, seed() + 21, kills(20));
+}
+
+#[test]
+fn first_mirror_runs_with_ingest_survive_a_kill_at_any_moment() {
+    for remote in [RemoteKind::S3, RemoteKind::Folder] {
+        first_runs_killed(Mode::Mirror, remote, seed() + 22, kills(5));
+    }
 }
 
 /// How many calls of each operation a round's work takes: the places to be killed at.
@@ -150,7 +168,7 @@ fn calls_of_a_round(place: &mut Place) -> Vec<(Op, u64)> {
 #[test]
 fn runs_survive_a_kill_on_every_kind_of_call() {
     let seed = seed() + 4;
-    let mut place = Place::new(RemoteKind::S3, seed);
+    let mut place = Place::new(Mode::Mailbox, RemoteKind::S3, seed);
     place.first_work();
     place.finish();
     let calls = calls_of_a_round(&mut place);
@@ -197,12 +215,12 @@ fn runs_survive_a_kill_on_every_kind_of_call() {
 #[test]
 fn first_runs_survive_a_kill_on_every_kind_of_call() {
     let seed = seed() + 5;
-    let mut twin = Place::new(RemoteKind::S3, seed);
+    let mut twin = Place::new(Mode::Mailbox, RemoteKind::S3, seed);
     twin.first_work();
     twin.finish();
     for (op, count) in twin.server().calls() {
         for (nth, carried_out) in [(1, true), (1, false), (count / 2 + 1, true)] {
-            let mut place = Place::new(RemoteKind::S3, seed);
+            let mut place = Place::new(Mode::Mailbox, RemoteKind::S3, seed);
             place.first_work();
             let kill = Kill::OnCall {
                 op,
@@ -244,7 +262,7 @@ fn a_first_push_killed_early_goes_on_after_edits() {
 
 #[test]
 fn a_run_that_waits_takes_over_when_the_first_is_killed() {
-    let mut place = Place::new(RemoteKind::S3, seed() + 6);
+    let mut place = Place::new(Mode::Mailbox, RemoteKind::S3, seed() + 6);
     place.first_work();
     place.finish();
     place.work();
@@ -259,7 +277,7 @@ fn a_run_that_waits_takes_over_when_the_first_is_killed() {
 
 #[test]
 fn killing_the_run_that_waits_disturbs_nobody() {
-    let mut place = Place::new(RemoteKind::S3, seed() + 7);
+    let mut place = Place::new(Mode::Mailbox, RemoteKind::S3, seed() + 7);
     place.first_work();
     place.finish();
     place.work();
@@ -277,7 +295,7 @@ fn killing_the_run_that_waits_disturbs_nobody() {
 fn the_state_can_be_rebuilt_after_a_kill() {
     for (round, moment) in [0.3, 0.6, 0.9].into_iter().enumerate() {
         for remote in [RemoteKind::S3, RemoteKind::Folder] {
-            let mut place = Place::new(remote, seed() + 8 + round as u64);
+            let mut place = Place::new(Mode::Mailbox, remote, seed() + 8 + round as u64);
             place.first_work();
             place.finish();
             let whole = measure(&mut place);

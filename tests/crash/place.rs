@@ -46,7 +46,16 @@ pub enum Kill {
     },
 }
 
+/// What is synced, and which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Mailbox,
+    /// The folder `ws` of the workspace mirrors the remote, and `inbox` beside it is sent up.
+    Mirror,
+}
+
 pub struct Place {
+    pub mode: Mode,
     pub workspace: TempTree,
     pub state: TempTree,
     pub remote: Remote,
@@ -55,7 +64,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn new(remote: RemoteKind, seed: u64) -> Self {
+    pub fn new(mode: Mode, remote: RemoteKind, seed: u64) -> Self {
         use rand::SeedableRng as _;
         let remote = match remote {
             RemoteKind::S3 => {
@@ -69,6 +78,7 @@ impl Place {
             RemoteKind::Folder => Remote::Folder(TempTree::new()),
         };
         let place = Self {
+            mode,
             workspace: TempTree::new(),
             state: TempTree::new(),
             remote,
@@ -87,16 +97,21 @@ impl Place {
     }
 
     fn config(&self) -> String {
+        let mode = match self.mode {
+            Mode::Mailbox => "mode: 'mailbox'",
+            // People change most of the few files in each round.
+            Mode::Mirror => "mode: 'mirror', localPath: 'ws', ingest: true, maxDelete: 100",
+        };
         match &self.remote {
             Remote::S3(server) => format!(
-                "{{ sync: {{ provider: 's3', mode: 'mailbox', remotePath: 'ws', s3: {{ endpoint: '{}', bucket: '{BUCKET}', \
+                "{{ sync: {{ provider: 's3', {mode}, remotePath: 'ws', s3: {{ endpoint: '{}', bucket: '{BUCKET}', \
                  region: 'us-east-1', accessKeyId: '{}', secretAccessKey: '{}' }} }} }}",
                 server.endpoint(),
                 server.access_key(),
                 server.secret_key(),
             ),
             Remote::Folder(folder) => format!(
-                "{{ sync: {{ provider: 'custom', mode: 'mailbox', remotePath: 'ws', settle: 0, \
+                "{{ sync: {{ provider: 'custom', {mode}, remotePath: 'ws', settle: 0, \
                  custom: {{ type: 'local', options: {{ path: {:?} }} }} }} }}",
                 folder.path(),
             ),
@@ -130,6 +145,17 @@ impl Place {
                 server.put(BUCKET, &format!("{PREFIX}{path}"), content.to_vec());
             }
             Remote::Folder(folder) => folder.write(&format!("ws/{path}"), content),
+        }
+    }
+
+    /// As a person in the cloud would.
+    pub fn delete_remote(&self, path: &str) {
+        match &self.remote {
+            Remote::S3(server) => {
+                server.clock().advance(Duration::from_secs(2));
+                server.delete(BUCKET, &format!("{PREFIX}{path}"));
+            }
+            Remote::Folder(folder) => folder.remove(&format!("ws/{path}")),
         }
     }
 

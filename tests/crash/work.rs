@@ -7,19 +7,24 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use crate::place::Place;
+use crate::mirror;
+use crate::place::{Mode, Place};
 
-const MIB: usize = 1 << 20;
+pub const MIB: usize = 1 << 20;
 
 /// What must hold after a run that came to its end.
 #[derive(Default)]
 pub struct Expected {
-    /// The workspace without `_inbox`; the remote is the same.
+    /// The workspace without `_inbox`, or the mirrored folder; the remote is the same.
     pub files: Files,
     /// Names and contents dropped so far, in order.
     pub drops: Vec<(String, Vec<u8>)>,
     /// BLAKE3 of contents that were displaced in the remote, and so must be found in its trash.
     pub displaced: BTreeSet<Digest>,
+    /// The same for the local trash.
+    pub displaced_here: BTreeSet<Digest>,
+    /// The ingest folder.
+    pub ingest: Files,
     next: u64,
 }
 
@@ -33,6 +38,9 @@ pub fn digest(content: &[u8]) -> Digest {
 impl Place {
     /// A workspace to begin with, and drops that are there already.
     pub fn first_work(&mut self) {
+        if self.mode == Mode::Mirror {
+            return mirror::first_work(self);
+        }
         for _ in 0..30 {
             let path = self.fresh_path();
             let content = self.content(3000);
@@ -48,6 +56,9 @@ impl Place {
 
     /// A round: files added, replaced, deleted, moved, turned into folders; edits and strays in the cloud; drops.
     pub fn work(&mut self) {
+        if self.mode == Mode::Mirror {
+            return mirror::work(self);
+        }
         let before = self.expected.files.clone();
         for _ in 0..self.rng.random_range(4..10) {
             let path = self.fresh_path();
@@ -78,6 +89,9 @@ impl Place {
 
     /// What people do while nothing runs, after a kill: the next run meets half of the old work and the new.
     pub fn more_work(&mut self) {
+        if self.mode == Mode::Mirror {
+            return mirror::more_work(self);
+        }
         let path = self.fresh_path();
         let content = self.content(3000);
         self.write(path, content);
@@ -248,7 +262,7 @@ impl Place {
     }
 
     /// A path that was never used, in a folder that has not become a file since.
-    fn fresh_path(&mut self) -> String {
+    pub fn fresh_path(&mut self) -> String {
         self.expected.next += 1;
         let number = self.expected.next;
         let path = match self.rng.random_range(0..4) {
@@ -265,7 +279,7 @@ impl Place {
     }
 
     /// Content that never was before.
-    fn content(&mut self, most: usize) -> Vec<u8> {
+    pub fn content(&mut self, most: usize) -> Vec<u8> {
         self.expected.next += 1;
         let mut content = format!("content {}\n", self.expected.next).into_bytes();
         let more = self.rng.random_range(0..most);
@@ -273,7 +287,7 @@ impl Place {
         content
     }
 
-    fn large(&mut self, size: usize) -> Vec<u8> {
+    pub fn large(&mut self, size: usize) -> Vec<u8> {
         let mut content = self.content(1);
         let block = random_bytes(&mut self.rng, 64 << 10);
         while content.len() < size {
