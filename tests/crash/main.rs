@@ -251,7 +251,7 @@ fn a_first_push_killed_early_goes_on_after_edits() {
         ),
         (RemoteKind::Folder, Kill::After(Duration::from_millis(120))),
     ] {
-        let mut place = Place::new(remote, seed() + 20);
+        let mut place = Place::new(Mode::Mailbox, remote, seed() + 20);
         place.first_work();
         place.run_killed(kill);
         place.edit_everything();
