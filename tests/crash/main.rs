@@ -237,6 +237,29 @@ fn first_runs_survive_a_kill_on_every_kind_of_call() {
     }
 }
 
+/// What a killed first run has uploaded is its own work, also when the agent has changed those files since.
+#[test]
+fn a_first_push_killed_early_goes_on_after_edits() {
+    for (remote, kill) in [
+        (
+            RemoteKind::S3,
+            Kill::OnCall {
+                op: Op::Put,
+                nth: 12,
+                carried_out: true,
+            },
+        ),
+        (RemoteKind::Folder, Kill::After(Duration::from_millis(120))),
+    ] {
+        let mut place = Place::new(Mode::Mailbox, remote, seed() + 20);
+        place.first_work();
+        place.run_killed(kill);
+        place.edit_everything();
+        place.finish();
+        checks::all(&place, "the first push was killed, and then all was edited");
+    }
+}
+
 #[test]
 fn a_run_that_waits_takes_over_when_the_first_is_killed() {
     let mut place = Place::new(Mode::Mailbox, RemoteKind::S3, seed() + 6);

@@ -99,6 +99,15 @@ impl Place {
         self.drop_files(1, 2000);
     }
 
+    /// Every file has other content than before.
+    pub fn edit_everything(&mut self) {
+        let paths: Vec<String> = self.expected.files.keys().cloned().collect();
+        for path in paths {
+            let content = self.content(3000);
+            self.write(path, content);
+        }
+    }
+
     /// What was in the remote and stands under no name any more was deleted. A name that holds something else now was
     /// replaced by its owner, which keeps no copy.
     fn note_deleted(&mut self, before: &Files) {
