@@ -14,7 +14,8 @@ use super::observe::Seen;
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
-    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, show,
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, secrets,
+    show,
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -265,6 +266,10 @@ impl Run<'_> {
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
+        if opened.pair.first_synced_at.is_none() && looked.stop.is_none() {
+            let plan = &looked.observed.plan;
+            report.warnings.extend(secrets::warning(plan));
+        }
         if self.options.dry_run {
             show::dry_run(report, &looked.observed, with_mail);
             report
