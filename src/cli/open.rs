@@ -9,7 +9,15 @@ use super::output::{Answer, Output};
 
 /// Reads the configuration and says its warnings, which belong into the JSON of every command too.
 pub fn config(global: &Global, output: &Output, answer: &mut Answer) -> Outcome<Config> {
-    let config = config::load(&invocation(global)?)?;
+    warned(config::load(&invocation(global)?)?, output, answer)
+}
+
+/// The same for a command that needs a pair to be configured.
+pub fn config_to_sync(global: &Global, output: &Output, answer: &mut Answer) -> Outcome<Config> {
+    warned(config::load_to_sync(&invocation(global)?)?, output, answer)
+}
+
+fn warned(config: Config, output: &Output, answer: &mut Answer) -> Outcome<Config> {
     for warning in config.all_warnings() {
         output.warning(warning);
         answer.report.warnings.push(warning.clone());

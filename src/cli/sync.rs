@@ -18,7 +18,7 @@ pub async fn run(
     answer: &mut Answer,
 ) -> Outcome<()> {
     answer.report.dry_run = arguments.dry_run;
-    let config = open::config(global, output, answer)?;
+    let config = open::config_to_sync(global, output, answer)?;
     let settings = ows::sync::connect::pair_settings(&config)?;
     if arguments.resync {
         return Err(Failure::usage(format!(

@@ -26,7 +26,7 @@ pub async fn run(
     cancel: &Cancel,
     answer: &mut Answer,
 ) -> Outcome<()> {
-    let config = open::config(global, output, answer)?;
+    let config = open::config_to_sync(global, output, answer)?;
     let settings = ows::sync::connect::pair_settings(&config)?;
     let path = below(&settings, &arguments.path)?;
     let Explained {

@@ -162,7 +162,8 @@ impl Findings {
         self.unusable.borrow_mut().insert(key.clone());
     }
 
-    fn is_unusable(&self, key: &KeyPath) -> bool {
+    /// Whether a value was refused already, so that nothing is known about it.
+    pub(super) fn is_unusable(&self, key: &KeyPath) -> bool {
         self.unusable.borrow().contains(key)
     }
 
@@ -224,6 +225,18 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .filter(|(score, _)| *score >= NEAR)
         .max_by(|left, right| left.0.total_cmp(&right.0))
         .map(|(_, other)| other)
+}
+
+/// What is allowed instead of a value, and first the one that was perhaps meant.
+pub(super) fn with_nearest<'a>(
+    text: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    allowed: &str,
+) -> String {
+    match nearest(text, known) {
+        Some(near) => format!("did you mean `{near}`? allowed: {allowed}"),
+        None => format!("allowed: {allowed}"),
+    }
 }
 
 /// A list of names for an "allowed" text: `` `a`, `b` or `c` ``.
@@ -374,7 +387,9 @@ impl<'a> Section<'a> {
         if let Some((_, choice)) = choices.iter().find(|(name, _)| name == text) {
             return Some(*choice);
         }
-        self.wrong_value(name, value, &allowed);
+        let allowed = with_nearest(text, choices.iter().map(|(name, _)| *name), &allowed);
+        let shown = self.findings.shown(&self.at(name), value);
+        self.problem(name, format!("found {shown}; {allowed}"));
         None
     }
 
@@ -519,7 +534,7 @@ mod tests {
                 "`b`: found a number; allowed: a text",
                 "`c`: found -1; allowed: a whole number of seconds from 0 to 5",
                 "`d`: found 1.5; allowed: a whole number of seconds, at least 0",
-                "`e`: found \"nope\"; allowed: `yes` or `no`",
+                "`e`: found \"nope\"; did you mean `no`? allowed: `yes` or `no`",
                 "`f[0]`: found a number; allowed: patterns",
                 "`f[1]`: is empty or holds a NUL character; allowed: patterns",
                 "`g`: found a list; allowed: an object",

@@ -4,13 +4,13 @@
 //! to ignore is refused, so that nobody relies on an option that does nothing. Values of options are never shown: any
 //! of them may be a key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::blocks::{ENCRYPTIONS, Http, Located, S3Block, check_address};
-use super::check::{Findings, KeyPath, Section, kind_of, listed, nearest};
+use super::check::{Findings, KeyPath, Section, kind_of, listed, nearest, with_nearest};
 use super::expand;
 use super::provider::S3Encryption;
 use super::resolve::served_types;
@@ -46,6 +46,8 @@ pub(super) struct CustomBlock {
     options_key: KeyPath,
     kind: Option<Located<String>>,
     options: BTreeMap<String, OptionValue>,
+    /// Options whose variables could not be filled in, which was reported.
+    unusable: BTreeSet<String>,
 }
 
 /// The value of an option as text, and where it stands.
@@ -97,6 +99,7 @@ impl CustomBlock {
                 value: kind.to_owned(),
             });
         let mut options = BTreeMap::new();
+        let mut unusable = BTreeSet::new();
         if let Some(inner) = section.section(options_name) {
             for (name, value) in inner.entries() {
                 let text = match value {
@@ -115,6 +118,10 @@ impl CustomBlock {
                     }
                 };
                 let key = inner.at(name);
+                if section.findings.is_unusable(&key) {
+                    unusable.insert(name.clone());
+                    continue;
+                }
                 options.insert(name.clone(), OptionValue(Located { key, value: text }));
             }
         }
@@ -123,6 +130,7 @@ impl CustomBlock {
             options_key: section.at(options_name),
             kind,
             options,
+            unusable,
         };
         section.finish();
         block
@@ -142,6 +150,14 @@ impl CustomBlock {
                     .entry(name.clone())
                     .or_insert_with(|| value.clone());
             }
+            let inherited = |name: &&String| !self.options.contains_key(*name);
+            merged
+                .unusable
+                .extend(base.unusable.iter().filter(inherited).cloned());
+            // What was meant to stand here is not what the base says.
+            merged
+                .options
+                .retain(|name, _| !merged.unusable.contains(name));
         }
         merged
     }
@@ -164,6 +180,7 @@ impl CustomBlock {
             "alias" => self.local(findings, remote_path, home, "remote"),
             "s3" => self
                 .s3(findings)
+                .filter(|_| self.unusable.is_empty())
                 .map(|block| Translated::S3(Box::new(block))),
             other => {
                 let instead = match other {
@@ -175,9 +192,9 @@ impl CustomBlock {
                 findings.problem(
                     &kind.key,
                     format!(
-                        "found \"{}\", a type that `ows` does not serve; allowed: {}{instead}",
+                        "found \"{}\", a type that `ows` does not serve; {}{instead}",
                         other.escape_debug(),
-                        served_types()
+                        with_nearest(other, TYPES, &served_types())
                     ),
                 );
                 None
@@ -194,6 +211,9 @@ impl CustomBlock {
     ) -> Option<Translated> {
         let known = [option, "description"];
         let mut good = self.only(findings, &known, &known);
+        if self.unusable.contains(option) {
+            return None;
+        }
         let Some(OptionValue(value)) = self.options.get(option) else {
             // rclone's `local` has no root of its own: there the remote path is absolute.
             if option == "path" && remote_path.value.starts_with('/') && remote_path.value.len() > 1
@@ -309,7 +329,9 @@ impl CustomBlock {
                 refuse(name, "is no flag; allowed: `true` or `false`");
             }
         }
-        if self.get("env_auth") == Some("false") && self.get("access_key_id").is_none() {
+        // What could not be filled in was reported, and is not missing.
+        let is_missing = |name: &str| self.get(name).is_none() && !self.unusable.contains(name);
+        if self.get("env_auth") == Some("false") && is_missing("access_key_id") {
             refuse(
                 "env_auth",
                 "is `false` without keys, which is anonymous access; allowed: `access_key_id` and \
@@ -328,7 +350,7 @@ impl CustomBlock {
                 &format!("{why}; allowed: a URL such as `https://s3.example.com`"),
             );
         }
-        if endpoint.is_none() && self.get("provider").is_some_and(|vendor| vendor != "AWS") {
+        if is_missing("endpoint") && self.get("provider").is_some_and(|vendor| vendor != "AWS") {
             refuse(
                 "endpoint",
                 "is missing; allowed: the URL of the store, which only AWS can do without",

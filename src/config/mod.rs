@@ -116,7 +116,7 @@ impl Config {
         match &self.sync {
             None => Some(format!("`{}` has no `sync` section", self.source.display())),
             Some(sync) if matches!(sync.provider, ProviderConfig::Off) => {
-                Some(format!("`{}.provider` is \"off\"", sync.key))
+                Some(format!("`{}` is \"off\"", sync.key_of("provider")))
             }
             Some(_) => None,
         }
@@ -132,10 +132,28 @@ pub fn load(invocation: &Invocation) -> Outcome<Config> {
     load_serving(invocation, &unserved::NOT_SERVED)
 }
 
+/// As [`load`], for a command that syncs: a provider and a mode must be chosen, and when they are not, that is told
+/// together with all other mistakes. A file without a `sync` section is left to whoever misses it.
+///
+/// # Errors
+/// Those of [`load`].
+pub fn load_to_sync(invocation: &Invocation) -> Outcome<Config> {
+    let found = source::find(invocation, &invocation.state_dir()?)?;
+    load_found(invocation, found, &unserved::NOT_SERVED, Need::Pair)
+}
+
 /// As [`load`], where what is not served is given: tests look at features ahead of their time.
 fn load_serving(invocation: &Invocation, not_served: &[Unserved]) -> Outcome<Config> {
     let found = source::find(invocation, &invocation.state_dir()?)?;
-    load_found(invocation, found, not_served)
+    load_found(invocation, found, not_served, Need::Nothing)
+}
+
+/// What the configuration must hold besides being right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// A provider and a mode.
+    Pair,
 }
 
 /// As [`load_serving`], where the file was found already.
@@ -143,6 +161,7 @@ fn load_found(
     invocation: &Invocation,
     mut found: Found,
     not_served: &[Unserved],
+    need: Need,
 ) -> Outcome<Config> {
     let state_dir = invocation.state_dir()?;
     let mut warnings = std::mem::take(&mut found.warnings);
@@ -151,6 +170,7 @@ fn load_found(
     let loader = Loader {
         invocation,
         not_served,
+        need,
         findings: Findings::new(&found.document.path),
         variables: Variables {
             environment: &invocation.environment,
@@ -282,6 +302,7 @@ fn openclaw_variables(root: &Map<String, Value>) -> Environment {
 struct Loader<'a> {
     invocation: &'a Invocation,
     not_served: &'a [Unserved],
+    need: Need,
     findings: Findings,
     variables: Variables<'a>,
     state_dir: PathBuf,
@@ -364,7 +385,11 @@ impl Loader<'_> {
         };
         let read_sync = |section: &Section<'_>, map: &Map<String, Value>| {
             unserved::check(&self.findings, self.not_served, "sync", &section.key, map);
-            sync::read(section, &around)
+            let read = sync::read(section, &around);
+            if self.need == Need::Pair {
+                sync::check_complete(section);
+            }
+            read
         };
         let (sync, inherited) = if is_flat {
             read_sync(&root, &part.map)

@@ -407,7 +407,11 @@ pub(super) struct Part {
 /// Takes our part out of a file. `None` when something is wrong with it, which is recorded.
 pub(super) fn part(found: &Found, findings: &Findings) -> Option<Part> {
     let root = &found.document.root;
-    let in_openclaw = found.is_openclaw || root.contains_key("plugins");
+    // Each shape is accepted in each place: a file without `plugins` that holds our keys is ours, whatever its name.
+    let is_ours = ["sync", "backup", "provider"]
+        .iter()
+        .any(|name| root.contains_key(*name));
+    let in_openclaw = root.contains_key("plugins") || found.is_openclaw && !is_ours;
     let (key, map, plugin_enabled) = if in_openclaw {
         openclaw_entry(root, findings)?
     } else {

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ows_providers::RelPath;
 use secrecy::SecretString;
+use serde_json::Value;
 
 use super::blocks::{Blocks, Located, Places};
-use super::check::{MOST, Section};
+use super::check::{KeyPath, MOST, Section};
 use super::provider::ProviderConfig;
 use super::rclone::is_remote_name;
 use super::resolve::{PROVIDERS, ProviderKind, Request, Supply};
@@ -186,20 +187,66 @@ pub struct SyncConfig {
 }
 
 impl SyncConfig {
+    /// The key path of one of the section's keys, for messages.
+    pub fn key_of(&self, name: &str) -> String {
+        KeyPath::verbatim(&self.key).key(name).to_string()
+    }
+
     /// The mode that a run needs.
     ///
     /// # Errors
-    /// Without one: a failure that explains the three, since choosing for people could delete their files.
+    /// Without one: a failure that explains them, since choosing for people could delete their files.
     pub fn required_mode(&self) -> Result<Mode, Failure> {
         self.mode.ok_or_else(|| {
-            Failure::usage(format!("`{}.mode` is not set, so nothing was synced", self.key)).with_hint(
-                "set it to one of\n\
-                 \x20 `mailbox`: the workspace is the truth and the remote is made equal to it; people send files to \
-                 the agent through the remote folder `_outbox`\n\
-                 \x20 `mirror`: the remote is the truth and the local folder is made equal to it\n\
-                 \x20 `bisync`: both sides may change; changes go both ways, conflicts keep both versions",
-            )
+            let key = self.key_of("mode");
+            let lines: Vec<String> = meanings()
+                .map(|(name, meaning)| format!("\n  `{name}`: {meaning}"))
+                .collect();
+            Failure::usage(format!("`{key}` is not set, so nothing was synced"))
+                .with_hint(format!("set it to one of{}", lines.concat()))
         })
+    }
+}
+
+/// What the modes mean, those that this version has.
+fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MODES.into_iter().filter_map(|(name, mode)| {
+        let meaning = match mode {
+            Mode::Mailbox => {
+                "the workspace is the truth and the remote is made equal to it; people send files to the agent through \
+                 the remote folder `_outbox`"
+            }
+            Mode::Mirror => "the remote is the truth and the local folder is made equal to it",
+            Mode::Bisync => "both sides may change; changes go both ways, conflicts keep both versions",
+        };
+        (!super::unserved::asks("sync", "mode", &name.into())).then_some((name, meaning))
+    })
+}
+
+/// What a run needs that other commands do without, reported together with all other mistakes.
+pub(super) fn check_complete(section: &Section<'_>) {
+    const ALLOWED: &str = "`s3`, or `custom` with `type: \"local\"`";
+    if !section.has("provider") {
+        section.problem("provider", format!("is missing; allowed: {ALLOWED}"));
+    } else if let Some(Value::String(text)) = section.raw("provider")
+        && text == "off"
+    {
+        section.problem(
+            "provider",
+            format!("is \"off\", so there is nothing to sync with; allowed: {ALLOWED}"),
+        );
+    }
+    if !section.has("mode") {
+        let modes: Vec<String> = meanings()
+            .map(|(name, meaning)| format!("`{name}` ({meaning})"))
+            .collect();
+        section.problem(
+            "mode",
+            format!(
+                "is missing, and is chosen for nobody; allowed: {}",
+                modes.join(" or ")
+            ),
+        );
     }
 }
 
@@ -207,6 +254,12 @@ pub(super) const MODES: [(&str, Mode); 3] = [
     ("mailbox", Mode::Mailbox),
     ("mirror", Mode::Mirror),
     ("bisync", Mode::Bisync),
+];
+
+pub(super) const RESOLUTIONS: [(&str, ConflictResolve); 3] = [
+    ("newer", ConflictResolve::Newer),
+    ("local", ConflictResolve::Local),
+    ("remote", ConflictResolve::Remote),
 ];
 
 /// What the sync keys are read against.
@@ -351,7 +404,7 @@ pub(super) fn patterns(section: &Section<'_>) -> Option<Vec<String>> {
     let texts = section.texts("exclude", ALLOWED)?;
     for (key, text) in &texts {
         for error in Patterns::new(&[text]).err().into_iter().flatten() {
-            let shown = section.findings.shown(key, &serde_json::Value::from(*text));
+            let shown = section.findings.shown(key, &Value::from(*text));
             let why = error.reason;
             let problem = format!("found {shown}, which cannot be used: {why}; allowed: {ALLOWED}");
             section.findings.problem(key, problem);
@@ -378,7 +431,7 @@ fn local_path(section: &Section<'_>) -> Option<Option<RelPath>> {
     };
     let shown = section
         .findings
-        .shown(&section.at("localPath"), &serde_json::Value::from(text));
+        .shown(&section.at("localPath"), &Value::from(text));
     section.problem(
         "localPath",
         format!("found {shown}: {problem}; allowed: {allowed}"),
@@ -426,14 +479,7 @@ fn timeout(section: &Section<'_>) -> Duration {
 
 fn conflict_resolve(section: &Section<'_>) -> ConflictResolve {
     section
-        .choice(
-            "conflictResolve",
-            &[
-                ("newer", ConflictResolve::Newer),
-                ("local", ConflictResolve::Local),
-                ("remote", ConflictResolve::Remote),
-            ],
-        )
+        .choice("conflictResolve", &RESOLUTIONS)
         .unwrap_or(ConflictResolve::Newer)
 }
 

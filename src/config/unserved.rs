@@ -5,15 +5,15 @@
 
 use serde_json::{Map, Value};
 
-use super::check::{Findings, KeyPath};
+use super::check::{Findings, KeyPath, listed};
+use super::resolve::PROVIDERS;
+use super::sync::{MODES, RESOLUTIONS};
 
 /// When a value asks for the feature.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum When {
     /// It is this text.
     Is(&'static str),
-    /// It is another text than the one that asks for nothing.
-    Other(&'static str),
     /// It is `true`.
     True,
     /// It is there at all.
@@ -24,12 +24,13 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 13] = [
+pub(super) const NOT_SERVED: [Unserved; 14] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
     ("sync", "mode", When::Is("bisync")),
-    ("sync", "conflictResolve", When::Other("newer")),
+    ("sync", "conflictResolve", When::Is("local")),
+    ("sync", "conflictResolve", When::Is("remote")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
     ("sync", "watch", When::True),
@@ -44,7 +45,6 @@ impl When {
     fn asks(self, value: &Value) -> bool {
         match self {
             Self::Is(text) => value == text,
-            Self::Other(text) => value.is_string() && value != text,
             Self::True => value == true,
             Self::Set => true,
         }
@@ -56,6 +56,32 @@ pub(super) fn asks(section: &str, name: &str, value: &Value) -> bool {
     NOT_SERVED
         .iter()
         .any(|(of, key, when)| *of == section && *key == name && when.asks(value))
+}
+
+/// Of `names`, the values of a key that are served.
+pub(super) fn served<'a>(
+    table: &[Unserved],
+    section: &str,
+    name: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Vec<&'a str> {
+    let refused = |value: &str| {
+        let is = |(of, key, when): &Unserved| {
+            *of == section && *key == name && matches!(when, When::Is(text) if *text == value)
+        };
+        table.iter().any(is)
+    };
+    names.into_iter().filter(|value| !refused(value)).collect()
+}
+
+/// The values of a key that is one of a few names.
+fn choices(name: &str) -> Vec<&'static str> {
+    match name {
+        "provider" => PROVIDERS.iter().map(|(name, _)| *name).collect(),
+        "mode" => MODES.iter().map(|(name, _)| *name).collect(),
+        "conflictResolve" => RESOLUTIONS.iter().map(|(name, _)| *name).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Records every value of a section (`sync` or `backup`) that asks for something which is not served.
@@ -70,15 +96,22 @@ pub(super) fn check(
         let Some(value) = map.get(name).filter(|_| of == section) else {
             continue;
         };
-        if when.asks(value) {
-            let what = match when {
-                When::Is(text) => format!("`{section}.{name}: \"{text}\"`"),
-                _ => format!("`{section}.{name}`"),
-            };
-            findings.problem(
-                &key.key(name),
-                format!("{what} is not available in this version"),
-            );
+        if !when.asks(value) {
+            continue;
+        }
+        let key = key.key(name);
+        let message = match when {
+            When::Is(text) => format!(
+                "\"{text}\" is not available in this version; allowed: {}",
+                listed(served(table, section, name, choices(name)))
+            ),
+            When::True => "is not available in this version; allowed: `false`".to_owned(),
+            When::Set => "is not available in this version; remove it".to_owned(),
+        };
+        findings.problem(&key, message);
+        if matches!(when, When::Set) {
+            // What else is wrong with it does not matter.
+            findings.note_unusable(&key);
         }
     }
 }

@@ -24,9 +24,10 @@ use crate::error::{Failure, Outcome};
 pub fn pair_settings(config: &Config) -> Outcome<PairSettings> {
     let sync = sync_section(config)?;
     if matches!(sync.provider, ProviderConfig::Off) {
-        return Err(switched_off(sync));
+        return Err(switched_off(sync).with_path(config.source.display().to_string()));
     }
-    let mode = match sync.required_mode()? {
+    let named = |failure: Failure| failure.with_path(config.source.display().to_string());
+    let mode = match sync.required_mode().map_err(named)? {
         Mode::Mailbox => SyncMode::Mailbox,
         Mode::Mirror => SyncMode::Mirror,
         Mode::Bisync => return Err(Failure::usage("this version does not sync in bisync mode")),
@@ -127,8 +128,8 @@ fn sync_section(config: &Config) -> Outcome<&SyncConfig> {
 
 fn switched_off(sync: &SyncConfig) -> Failure {
     Failure::usage(format!(
-        "`{}.provider` is \"off\", so there is nothing to sync with",
-        sync.key
+        "`{}` is \"off\", so there is nothing to sync with",
+        sync.key_of("provider")
     ))
     .with_hint(
         "set `provider` to \"s3\", or to \"custom\" with `type: \"local\"`, and `mode`; nothing was done",

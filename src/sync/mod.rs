@@ -21,6 +21,7 @@ mod overlap;
 mod roots;
 mod run;
 pub mod scope;
+mod secrets;
 mod settings;
 mod settle;
 mod show;

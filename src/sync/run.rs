@@ -15,7 +15,8 @@ use super::others::{self, Other};
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
-    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, show,
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, secrets,
+    show,
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -287,6 +288,10 @@ impl Run<'_> {
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
+        if opened.pair.first_synced_at.is_none() && looked.stop.is_none() {
+            let plan = &looked.observed.plan;
+            report.warnings.extend(secrets::warning(plan));
+        }
         if self.options.dry_run {
             report.warnings.extend(others::warning(
                 looked.other.as_ref(),

@@ -81,7 +81,7 @@ fn all_mistakes_together() {
     --- stderr
     error: the configuration `[ROOT]/state/ows/config.json5` has 5 errors
     cause: `sync.provider`: found "s4"; allowed: `s3`, `dropbox`, `gdrive`, `onedrive`, `custom` or `off`
-      `sync.mode`: found "mail"; allowed: `mailbox`, `mirror` or `bisync`
+      `sync.mode`: found "mail"; did you mean `mailbox`? allowed: `mailbox`, `mirror` or `bisync`
       `sync.localPath`: found "../x": it leaves the workspace; allowed: a folder within the workspace, such as `shared`, or `""` for the workspace itself
       `sync.timeout`: found a text; allowed: a whole number of seconds, at least 0
       `backup.retain`: found -1; allowed: a whole number of snapshots from 0 to 1000000
@@ -110,11 +110,9 @@ fn no_mode() {
     assert_snapshot!(sync_of(text), @r#"
     exit code: 2
     --- stderr
-    error: `sync.mode` is not set, so nothing was synced
-    hint: set it to one of
-      `mailbox`: the workspace is the truth and the remote is made equal to it; people send files to the agent through the remote folder `_outbox`
-      `mirror`: the remote is the truth and the local folder is made equal to it
-      `bisync`: both sides may change; changes go both ways, conflicts keep both versions
+    error: the configuration `[ROOT]/state/ows/config.json5` has one error
+    cause: `sync.mode`: is missing, and is chosen for nobody; allowed: `mailbox` (the workspace is the truth and the remote is made equal to it; people send files to the agent through the remote folder `_outbox`) or `mirror` (the remote is the truth and the local folder is made equal to it)
+    hint: nothing was done; correct the file and run again
     "#);
 }
 
@@ -123,8 +121,9 @@ fn provider_off() {
     assert_snapshot!(sync_of("{ sync: { provider: 'off', mode: 'mailbox' } }"), @r#"
     exit code: 2
     --- stderr
-    error: `sync.provider` is "off", so there is nothing to sync with
-    hint: set `provider` to "s3", or to "custom" with `type: "local"`, and `mode`; nothing was done
+    error: the configuration `[ROOT]/state/ows/config.json5` has one error
+    cause: `sync.provider`: is "off", so there is nothing to sync with; allowed: `s3`, or `custom` with `type: "local"`
+    hint: nothing was done; correct the file and run again
     "#);
 }
 

@@ -395,7 +395,7 @@ fn check(
         is_openclaw: false,
         warnings: Vec::new(),
     };
-    super::load_found(invocation, found, &[]).map_err(|failure| {
+    super::load_found(invocation, found, &[], super::Need::Nothing).map_err(|failure| {
         let has_problems = failure
             .source
             .as_ref()

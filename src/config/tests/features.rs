@@ -11,28 +11,55 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
-    for name in [
-        "sync.provider: \"dropbox\"",
-        "sync.mode: \"bisync\"",
-        "sync.conflictResolve",
-        "sync.notifyOnInbox",
-        "sync.notify",
-        "sync.watch",
-        "sync.heartbeatUrl",
-        "backup.enabled",
-        "backup.provider: \"gdrive\"",
+    for (key, value) in [
+        ("sync.provider", "\"dropbox\" "),
+        ("sync.mode", "\"bisync\" "),
+        ("sync.conflictResolve", "\"local\" "),
+        ("sync.notifyOnInbox", ""),
+        ("sync.notify", ""),
+        ("sync.watch", ""),
+        ("sync.heartbeatUrl", ""),
+        ("backup.enabled", ""),
+        ("backup.provider", "\"gdrive\" "),
     ] {
-        let expected = format!("`{name}` is not available in this version");
+        let expected = format!("`{key}`: {value}is not available in this version");
         assert!(
-            mistakes.iter().any(|mistake| mistake.ends_with(&expected)),
-            "{name}: {mistakes:#?}"
+            mistakes
+                .iter()
+                .any(|mistake| mistake.starts_with(&expected)),
+            "{key}: {mistakes:#?}"
         );
     }
     assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
-    assert_eq!(
-        World::with("{ sync: { mode: 'bisync' } }").mistakes(),
-        ["`sync.mode`: `sync.mode: \"bisync\"` is not available in this version"]
-    );
+}
+
+#[test]
+fn what_is_allowed_instead_is_what_is_served() {
+    for (keys, expected) in [
+        (
+            "mode: 'bisync'",
+            "`sync.mode`: \"bisync\" is not available in this version; allowed: `mailbox` or `mirror`",
+        ),
+        (
+            "provider: 'gdrive'",
+            "`sync.provider`: \"gdrive\" is not available in this version; allowed: `s3`, `custom` or `off`",
+        ),
+        (
+            "conflictResolve: 'local'",
+            "`sync.conflictResolve`: \"local\" is not available in this version; allowed: `newer`",
+        ),
+        (
+            "notify: 5",
+            "`sync.notify`: is not available in this version; remove it",
+        ),
+        (
+            "conflictResolve: 'old'",
+            "`sync.conflictResolve`: found \"old\"; allowed: `newer`, `local` or `remote`",
+        ),
+    ] {
+        let mistakes = World::with(&format!("{{ sync: {{ {keys} }} }}")).mistakes();
+        assert_eq!(mistakes, [expected]);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod features;
 mod import;
 mod keys;
+mod mistakes;
 mod places;
 mod providers;
 mod secrets;
