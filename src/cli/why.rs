@@ -107,6 +107,7 @@ fn known_line(known: Option<&Known>) -> String {
             format!("{}, {time}", size(known.size))
         }
         "dir" => "a folder".to_owned(),
+        "unreadable" => "cannot be read".to_owned(),
         _ => "a link or special file".to_owned(),
     }
 }

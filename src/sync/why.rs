@@ -52,7 +52,7 @@ pub enum Verdict {
 /// One side of a path, or what was agreed about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Known {
-    /// `file`, `dir`, or `other` for a link or special file.
+    /// `file`, `dir`, `other` for a link or special file, or `unreadable` where it cannot be told.
     pub kind: &'static str,
     /// Length in bytes.
     pub size: u64,
@@ -427,7 +427,11 @@ fn local_side(opened: &Opened, path: &RelPath) -> Option<Known> {
         Looked::Unknown { reason, .. } => {
             tracing::debug!(path = %path, reason = chain(&reason), "not a file or folder");
             Some(Known {
-                kind: "other",
+                kind: if reason.is_skipped() {
+                    "other"
+                } else {
+                    "unreadable"
+                },
                 size: 0,
                 modified_at: None,
                 version: None,

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::support::World;
+use crate::support::{World, server};
 
 /// The answer as a person reads it, without the sizes and times of what was found.
 fn answer(world: &World, path: &str) -> String {
@@ -14,6 +14,15 @@ fn answer(world: &World, path: &str) -> String {
         !told.iter().any(|start| line.starts_with(start))
     });
     lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_a_link() {
+    let server = server();
+    let world = World::with_s3(&server, "");
+    // S3 takes so long a name and no file system here does, so nobody can look at it, root neither.
+    let shown = world.ows(&["why", &"x".repeat(300)]).shown();
+    assert!(shown.contains("workspace  cannot be read"), "{shown}");
 }
 
 /// The folder `cloud` as the remote, in mirror mode.
