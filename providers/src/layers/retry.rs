@@ -44,7 +44,7 @@ mod lost_answer;
 mod resume;
 
 /// How often and how long a call is repeated.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RetryPolicy {
     /// The longest pause before the second attempt; it doubles with each further one.
     pub base: Duration,
@@ -79,15 +79,6 @@ impl LastFailure {
     }
 }
 
-// Where failures are noted makes no other policy.
-impl PartialEq for LastFailure {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for LastFailure {}
-
 impl RetryPolicy {
     /// For calls without content: they are answered soon or not at all.
     pub fn metadata() -> Self {
@@ -115,7 +106,7 @@ impl RetryPolicy {
 }
 
 /// The policies of the retry layer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RetryOptions {
     /// For calls without content.
     pub metadata: RetryPolicy,
