@@ -208,9 +208,9 @@ impl SyncConfig {
     }
 }
 
-/// What the modes mean, those that this version has.
-fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
-    MODES.into_iter().filter_map(|(name, mode)| {
+/// What the modes mean, and which of them this version does not have.
+fn meanings() -> impl Iterator<Item = (&'static str, String)> {
+    MODES.into_iter().map(|(name, mode)| {
         let meaning = match mode {
             Mode::Mailbox => {
                 "the workspace is the truth and the remote is made equal to it; people send files to the agent through \
@@ -219,7 +219,12 @@ fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
             Mode::Mirror => "the remote is the truth and the local folder is made equal to it",
             Mode::Bisync => "both sides may change; changes go both ways, conflicts keep both versions",
         };
-        (!super::unserved::asks("sync", "mode", &name.into())).then_some((name, meaning))
+        let later = if super::unserved::asks("sync", "mode", &name.into()) {
+            "; not available in this version"
+        } else {
+            ""
+        };
+        (name, format!("{meaning}{later}"))
     })
 }
 

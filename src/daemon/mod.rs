@@ -20,11 +20,14 @@ use crate::config::Config;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::report::{Report, Silent};
 use crate::sync::connect::pair_settings;
-use crate::sync::{Finished, SyncOptions, sync};
+use crate::sync::{CheckpointPace, Finished, SyncOptions, flush_checkpoint, sync};
 use schedule::{Ended, Schedule};
 
 /// How long a run that was told to stop may take to end. Supervisors kill after 10 seconds.
 const ENDING: Duration = Duration::from_secs(8);
+
+/// How long the end of the process waits for the checkpoint to be stored.
+const FLUSHING: Duration = Duration::from_secs(1);
 
 /// What the daemon is moved by.
 pub struct Hands<'a> {
@@ -64,6 +67,7 @@ pub async fn run(hands: Hands<'_>) -> Outcome<Life> {
         config,
         life: Life::default(),
         told: Told::default(),
+        pace: Arc::default(),
     };
     daemon.begin("started");
     loop {
@@ -75,6 +79,7 @@ pub async fn run(hands: Hands<'_>) -> Outcome<Life> {
             () = until(began, due) => daemon.run_once(hands.stop).await,
         }
     }
+    daemon.flush().await;
     tracing::info!(
         runs = daemon.life.runs,
         failures = daemon.life.failures,
@@ -108,6 +113,8 @@ struct Daemon {
     config: Config,
     life: Life,
     told: Told,
+    /// Keeps the checkpoints of runs that come close together apart.
+    pace: Arc<CheckpointPace>,
 }
 
 impl Daemon {
@@ -134,6 +141,8 @@ impl Daemon {
         let interval = interval.filter(|_| self.life.idle.is_none());
         self.schedule = Schedule::starting(self.began.elapsed(), interval);
         self.told = Told::default();
+        // It may be another pair now.
+        self.pace = Arc::default();
         let config = self.config.source.display();
         match (&self.life.idle, interval) {
             (None, Some(interval)) => tracing::info!(
@@ -187,6 +196,20 @@ impl Daemon {
         self.tell(&report, failure.as_ref());
     }
 
+    /// Stores the checkpoint that was put off. Without it the next run goes on from the database all the same.
+    async fn flush(&self) {
+        if self.life.runs == 0 {
+            return;
+        }
+        let Ok(settings) = pair_settings(&self.config) else {
+            // What is wrong was said when a run met it.
+            return;
+        };
+        if let Err(failure) = flush_checkpoint(&settings, FLUSHING).await {
+            tracing::warn!("{}", failure.as_problem().message);
+        }
+    }
+
     /// One run. `None` when it was told to stop and did not within its time.
     async fn one_sync(&self, stop: &Cancel) -> Option<Finished> {
         let settings = match pair_settings(&self.config) {
@@ -202,7 +225,10 @@ impl Daemon {
         };
         // A run's own: its time limit must not end the daemon.
         let cancel = Cancel::new();
-        let options = SyncOptions::default();
+        let options = SyncOptions {
+            checkpoint_pace: Some(Arc::clone(&self.pace)),
+            ..SyncOptions::default()
+        };
         let work = sync(&settings, &options, Arc::new(Silent), cancel.clone());
         tokio::pin!(work);
         tokio::select! {

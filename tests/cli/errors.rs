@@ -111,7 +111,7 @@ fn no_mode() {
     exit code: 2
     --- stderr
     error: the configuration `[ROOT]/state/ows/config.json5` has one error
-    cause: `sync.mode`: is missing, and is chosen for nobody; allowed: `mailbox` (the workspace is the truth and the remote is made equal to it; people send files to the agent through the remote folder `_outbox`) or `mirror` (the remote is the truth and the local folder is made equal to it)
+    cause: `sync.mode`: is missing, and is chosen for nobody; allowed: `mailbox` (the workspace is the truth and the remote is made equal to it; people send files to the agent through the remote folder `_outbox`) or `mirror` (the remote is the truth and the local folder is made equal to it) or `bisync` (both sides may change; changes go both ways, conflicts keep both versions; not available in this version)
     hint: nothing was done; correct the file and run again
     "#);
 }
@@ -412,8 +412,9 @@ fn a_wrong_pattern_in_the_configuration() {
     assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
     exit code: 2
     --- stderr
-    error: wrong patterns: the pattern `a[b` cannot be used: a `[` has no `]`
-    hint: correct them in `exclude` or in `.sync-excludes`; nothing was changed
+    error: the configuration `[ROOT]/state/ows/config.json5` has one error
+    cause: `sync.exclude[1]`: found "a[b", which cannot be used: a `[` has no `]`; allowed: patterns such as `*.log` or `/build/**`
+    hint: nothing was done; correct the file and run again
     "#);
 }
 
@@ -424,8 +425,10 @@ fn a_wrong_pattern_in_the_workspace() {
     assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
     exit code: 2
     --- stderr
-    error: wrong patterns: the pattern `{a,b` cannot be used: a `{` has no `}`; the pattern `[z` cannot be used: a `[` has no `]`
-    hint: correct them in `exclude` or in `.sync-excludes`; nothing was changed
+    error: wrong patterns in `[ROOT]/workspace/.sync-excludes`
+    cause: line 3: the pattern `{a,b` cannot be used: a `{` has no `}`
+      line 4: the pattern `[z` cannot be used: a `[` has no `]`
+    hint: correct the file; nothing was changed
     "#);
 }
 

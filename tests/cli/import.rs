@@ -258,7 +258,7 @@ fn a_section_of_an_rclone_conf_becomes_a_configuration() {
     assert_eq!(written(&world)["sync"]["s3"]["secretAccessKey"], SECRET);
     let ran = world.ows(&["sync"]);
     assert!(
-        ran.stderr.contains("`sync.mode` is not set"),
+        ran.stderr.contains("`sync.mode`: is missing"),
         "{}",
         ran.shown()
     );
@@ -431,7 +431,7 @@ fn a_mistake_in_the_source_is_told_before_anything_is_written() {
     --- stderr
     error: what `[ROOT]/state/openclaw.json` says cannot be taken over as it is
     cause: `sync.s3.accessKeyId`: the variable `NOT_SET` is not set; allowed: a variable of the environment, of `.env` in the state directory, or of the `env` block of openclaw.json (write `$${` for a literal `${`)
-      `sync.mode`: found "mailboxx"; allowed: `mailbox`, `mirror` or `bisync`
+      `sync.mode`: found "mailboxx"; did you mean `mailbox`? allowed: `mailbox`, `mirror` or `bisync`
       `sync.interval`: found -1; allowed: a whole number of seconds, at least 0
     hint: nothing was written; correct it there (a variable may also be set in `.env` in the state directory) and run again
     "#);
