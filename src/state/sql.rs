@@ -92,10 +92,12 @@ statements! {
                value ->> 6, value ->> 7, value ->> 8, value ->> 9, value ->> 10,
                value ->> 11, unhex(value ->> 12), value ->> 13, value ->> 14, value ->> 15
         FROM json_each(?3)";
+    /// Materialized, or SQLite reads the batch anew for each row of the base.
     BASE_STORED = "
+        WITH changed (key, at) AS MATERIALIZED (SELECT value ->> 0, value ->> 1 FROM json_each(?3))
         UPDATE base SET run = ?2, remote_modified_at_ns = changed.at, remote_stored_by_ns = NULL
-        FROM (SELECT value ->> 0 AS changed_key, value ->> 1 AS at FROM json_each(?3)) AS changed
-        WHERE pair = ?1 AND key = changed.changed_key";
+        FROM changed
+        WHERE base.pair = ?1 AND base.key = changed.key";
     BASE_FORGET = "DELETE FROM base WHERE pair = ?1 AND key IN (SELECT value FROM json_each(?2))";
     BASE_CLEAR = "DELETE FROM base WHERE pair = (SELECT number FROM pairs WHERE id = ?1)";
 

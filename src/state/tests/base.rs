@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
+use sqlx::Row as _;
 
 use super::*;
-use crate::state::{FaultPoint, Faults, StateError};
+use crate::state::{FaultPoint, Faults, StateError, sql};
 
 #[tokio::test]
 async fn rows_come_in_the_order_of_their_keys() {
@@ -348,4 +349,25 @@ async fn a_stored_time_changes_its_row_and_makes_none() {
         expected[place].remote.set_stored(time);
     }
     assert_eq!(all_rows(&state).await, expected);
+}
+
+/// A million rows, a thousand at a time: a statement that reads all rows for each batch, or the batch for each row,
+/// would take hours.
+#[tokio::test]
+async fn batches_find_their_rows_by_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state_with_pair(folder.path()).await;
+    for statement in [sql::BASE_STORED, sql::BASE_FORGET] {
+        let explained = sqlx::query(sqlx::AssertSqlSafe(format!(
+            "EXPLAIN QUERY PLAN {statement}"
+        )))
+        .fetch_all(&state.reader)
+        .await
+        .unwrap();
+        let steps: Vec<String> = explained.iter().map(|step| step.get("detail")).collect();
+        let base = "SEARCH base USING PRIMARY KEY (pair=? AND key=?)";
+        assert!(steps.iter().any(|step| step == base), "{steps:#?}");
+        let walked = steps.iter().any(|step| step.contains("(pair=?)"));
+        assert!(!walked, "{steps:#?}");
+    }
 }
