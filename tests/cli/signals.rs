@@ -185,7 +185,8 @@ fn the_same_signal_twice_at_once_is_one_wish() {
         child.terminate().unwrap();
     };
     let (ran, _) = stop_sync(&world, twice, listed);
-    assert_eq!(ran.code, Some(130));
+    // Of two kinds of signals that are pending at once, either may be seen first.
+    assert!(matches!(ran.code, Some(130 | 143)), "{}", ran.shown());
     let json = ran.json();
     assert!(json["run_id"].is_string(), "a clean end, not a cut: {json}");
 }
