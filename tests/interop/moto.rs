@@ -169,10 +169,11 @@ fn the_whole_job_is_done_on_moto() {
             .any(|key| key.ends_with("/stray.txt")),
         "{keys:?}"
     );
+    assert_eq!(below("ws/.ows/base-").len(), 1, "{keys:?}");
     assert_eq!(
-        below("ws/.ows/"),
-        below("ws/.ows/trash/"),
-        "nothing but the trash is left"
+        below("ws/.ows/").len(),
+        below("ws/.ows/trash/").len() + 1,
+        "nothing but the checkpoint and the trash is left: {keys:?}"
     );
     let (status, uploads) = moto.ask("GET", &format!("/{BUCKET}?uploads"));
     assert!(
