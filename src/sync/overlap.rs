@@ -261,16 +261,16 @@ mod tests {
     const MOUNTS: &[u8] = b"\
         21 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
         30 21 8:2 / /data rw - ext4 /dev/sda2 rw\n\
-        31 21 8:2 /work/space\\040one/sub /bound rw - ext4 /dev/sda2 rw\n\
+        31 21 8:2 /srv/space\\040one/sub /bound rw - ext4 /dev/sda2 rw\n\
         32 21 0:40 / /bound/over rw - tmpfs tmpfs rw\n";
 
     #[test]
     fn a_bind_mount_of_a_folder_is_known_to_lie_in_it() {
         let mounts = Mounts::parse(MOUNTS);
         let how = |one: &str, other: &str| mounts.overlap(Path::new(one), Path::new(other));
-        assert_eq!(how("/bound/x", "/data/work/space one"), Some("lies in"));
-        assert_eq!(how("/data/work", "/bound"), Some("lies around"));
-        assert_eq!(how("/data/work/space one/sub", "/bound"), Some("is"));
+        assert_eq!(how("/bound/x", "/data/srv/space one"), Some("lies in"));
+        assert_eq!(how("/data/srv", "/bound"), Some("lies around"));
+        assert_eq!(how("/data/srv/space one/sub", "/bound"), Some("is"));
         assert_eq!(how("/data/other", "/bound"), None);
         assert_eq!(
             how("/bound/over/x", "/data"),
