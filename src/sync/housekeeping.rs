@@ -192,16 +192,21 @@ async fn give_up_unknown(
 
 async fn remove_probes(run: &Run<'_>) -> ows_providers::Result<()> {
     let provider = run.settings.provider.as_ref();
-    let below = RelPath::new(&format!("{}/probe", mailbox::OWN)).ok();
+    let Ok(probe) = RelPath::new(&format!("{}/probe", mailbox::OWN)) else {
+        // Without its name nothing may be listed here: what is listed is deleted.
+        return Ok(());
+    };
     let mut listing = provider.list(ListOptions {
-        below,
+        below: Some(probe.clone()),
         ..ListOptions::default()
     });
     let mut found = Vec::new();
     while let Some(item) = listing.next().await {
         match item {
-            Ok(Listed::Entry(entry)) if entry.kind == ows_providers::EntryKind::File => {
-                found.push(entry.path)
+            Ok(Listed::Entry(entry))
+                if entry.kind == ows_providers::EntryKind::File && entry.path.is_below(&probe) =>
+            {
+                found.push(entry.path);
             }
             Ok(_) => {}
             Err(error) if error.kind == ErrorKind::NotFound => break,
@@ -307,10 +312,20 @@ pub(super) async fn purge(run: &Run<'_>, opened: &Opened, writes_remote: bool) -
     }
     let before = now - trash::keep(run.settings.trash_keep_days);
     let trash = trash::Trash::of(&run.settings.provider, &opened.local);
-    if only_local {
-        trash.purge_local(before).await?;
+    let purged = if only_local {
+        trash.purge_local(before).await
     } else if opened.pair.first_synced_at.is_some() || run.settings.mode == SyncMode::Mirror {
-        trash.purge(before).await?;
+        trash.purge(before).await
+    } else {
+        Ok(())
+    };
+    if let Err(failure) = purged {
+        // What somebody else put into the trash must not make every run a failed one.
+        run.reporter.warning(&format!(
+            "the trash could not be cleared of what is old; the next run tries again: {}",
+            crate::apply::chain(&failure)
+        ));
+        return Ok(());
     }
     Ok(opened
         .state

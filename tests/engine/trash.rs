@@ -40,3 +40,16 @@ async fn emptying_removes_what_was_listed_and_nothing_that_came_later() {
     assert_eq!((restored.items.len(), restored.failures.len()), (1, 0));
     assert_eq!(pair.local.read("new").as_deref(), Some(&b"new"[..]));
 }
+
+#[tokio::test]
+async fn what_others_put_into_the_trash_fails_no_run() {
+    let pair = Pair::synced(MemoryOptions::s3(), &[("a", "x")]).await;
+    pair.store
+        .plant(".ows/trash/20200101T000000Z-00000000//evil");
+    // The trash is cleared once a day.
+    pair.store
+        .advance(std::time::Duration::from_secs(2 * 86_400));
+    pair.local.write("a", "changed");
+    clean(&pair.sync().await);
+    pair.assert_converged().await;
+}
