@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Duration, Utc};
 use futures::StreamExt;
-use ows_providers::{Entry, ErrorKind, Precondition, RelPath, Version};
+use ows_providers::{Entry, EntryKind, ErrorKind, PathError, Precondition, RelPath, Version};
 
 use crate::apply::{Applier, Fetched, INTENT_DRAIN, Landing, Problem};
 use crate::error::Outcome;
@@ -215,14 +215,21 @@ async fn land(applier: &Arc<Applier>, entry: &Entry, name: RelPath) -> Result<Fe
 /// # Errors
 /// When it cannot be told what is at a name: the folder cannot be made or read, or the name has become too long.
 fn free_name(local: &LocalFolder, wanted: &RelPath) -> Result<(RelPath, Vec<RelPath>), LocalError> {
-    // A link or file in place of a folder would make every name look taken.
-    if let Some(folder) = wanted.parent() {
-        local.create_dir(&folder)?;
-    }
+    let wanted = match wanted.parent() {
+        None => wanted.clone(),
+        Some(folder) => {
+            let folder = free_folder(local, &folder)?;
+            // A link or file in place of `_inbox` would make every name look taken.
+            local.create_dir(&folder)?;
+            folder
+                .join(wanted.name())
+                .map_err(|error| unusable(wanted, error))?
+        }
+    };
     let mut taken = Vec::new();
     loop {
         let attempt = u32::try_from(taken.len() + 1).unwrap_or(u32::MAX);
-        let name = mailbox::landing_name(wanted, attempt);
+        let name = mailbox::landing_name(&wanted, attempt);
         match local.observe(&name) {
             None => return Ok((name, taken)),
             Some(Observed::Unknown {
@@ -232,6 +239,38 @@ fn free_name(local: &LocalFolder, wanted: &RelPath) -> Result<(RelPath, Vec<RelP
             Some(_) => taken.push(name),
         }
     }
+}
+
+/// The folder for a delivery. Where something that is no folder has the name of one below `_inbox`, that folder gets the
+/// next free name, as a file does. Blocking.
+fn free_folder(local: &LocalFolder, wanted: &RelPath) -> Result<RelPath, LocalError> {
+    let mut segments = wanted.as_str().split('/');
+    let inbox = segments.next().unwrap_or_default();
+    let mut folder = RelPath::new(inbox).map_err(|error| unusable(wanted, error))?;
+    for segment in segments {
+        let plain = folder
+            .join(segment)
+            .map_err(|error| unusable(wanted, error))?;
+        let mut attempt = 1;
+        folder = loop {
+            let name = mailbox::landing_name(&plain, attempt);
+            match local.observe(&name) {
+                None => break name,
+                Some(Observed::Entry(entry)) if entry.key.kind == EntryKind::Dir => break name,
+                Some(Observed::Unknown {
+                    reason: UnknownReason::Unreadable(error),
+                    ..
+                }) => return Err(LocalError::io("look at", &name, error)),
+                Some(_) => attempt += 1,
+            }
+        };
+    }
+    Ok(folder)
+}
+
+fn unusable(path: &RelPath, error: PathError) -> LocalError {
+    let error = std::io::Error::new(std::io::ErrorKind::InvalidInput, error);
+    LocalError::io("deliver", path, error)
 }
 
 fn count(applier: &Applier, entry: &Entry) {

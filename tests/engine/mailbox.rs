@@ -520,3 +520,22 @@ async fn a_dry_run_shows_the_plan_and_changes_nothing() {
     clean(&pair.sync().await);
     pair.assert_converged().await;
 }
+
+#[tokio::test]
+async fn a_file_where_a_dropped_folder_needs_to_go_gives_the_folder_another_name() {
+    for options in [MemoryOptions::s3(), MemoryOptions::folder()] {
+        let pair = Pair::synced(options, &[("a", "x")]).await;
+        pair.local.write("_inbox/dir", "a file of the agent's");
+        pair.store.insert("_outbox/dir/x", b"dropped");
+        pair.store.insert("_outbox/dir/sub/y", b"too");
+        clean(&pair.sync().await);
+        let read = |path: &str| pair.local.read(path);
+        assert_eq!(
+            read("_inbox/dir").as_deref(),
+            Some(&b"a file of the agent's"[..])
+        );
+        assert_eq!(read("_inbox/dir (2)/x").as_deref(), Some(&b"dropped"[..]));
+        assert_eq!(read("_inbox/dir (2)/sub/y").as_deref(), Some(&b"too"[..]));
+        pair.assert_converged().await;
+    }
+}
