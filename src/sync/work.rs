@@ -84,6 +84,7 @@ impl Run<'_> {
         };
         let known_before = observed.plan.skipped.len() as u64;
         let undecided = observed.plan.undecided;
+        let caution = observed.plan.caution;
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         // Where the past is in doubt, and in a first run, everything is kept, also by those who otherwise keep nothing.
         let keeps_all = keeps_all || observed.plan.caution == Caution::RolledBack;
@@ -108,6 +109,11 @@ impl Run<'_> {
         if result.is_ok() && written.is_ok() && !guarded && left == known_before && undecided == 0 {
             roots::complete(opened).await?;
             identity::settled(opened).await?;
+            // A cautious run may have left out of the base what is on both sides.
+            if caution == Caution::None {
+                let ended = opened.state.forget_ended_conflicts(&opened.pair.id);
+                ended.await?;
+            }
         }
         if result.is_ok() && with_mail {
             if first && !guarded {
