@@ -305,7 +305,7 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let mut looked = self.look(opened, direction, report).await?;
+        let looked = self.look(opened, direction, report).await?;
         let caution = looked.observed.plan.caution;
         report
             .warnings
@@ -319,23 +319,53 @@ impl Run<'_> {
             report.warnings.extend(secrets::warning(plan));
         }
         if self.options.dry_run {
-            report.warnings.extend(others::warning(
-                looked.other.as_ref(),
-                &looked.observed.plan,
-            ));
-            show::dry_run(report, &looked.observed, with_mail);
-            report
-                .warnings
-                .extend(show::link_warnings(&looked.observed.seen));
-            if looked.stop.is_none() {
-                self.ingest_dry(opened, direction, report).await?;
-            }
-            return match looked.stop {
-                Some(stop) => Err(show::stopped(report, stop)),
-                // The run itself would leave them too.
-                None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
-            };
+            return self
+                .show(opened, direction, looked, with_mail, report)
+                .await;
         }
+        let looked = self
+            .begin(opened, direction, looked, with_mail, report)
+            .await?;
+        self.carry_out(opened, direction, looked, with_mail, report)
+            .await
+    }
+
+    /// Tells what the pass would do.
+    async fn show(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+        looked: Looked,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<()> {
+        report.warnings.extend(others::warning(
+            looked.other.as_ref(),
+            &looked.observed.plan,
+        ));
+        show::dry_run(report, &looked.observed, with_mail);
+        report
+            .warnings
+            .extend(show::link_warnings(&looked.observed.seen));
+        if looked.stop.is_none() {
+            self.ingest_dry(opened, direction, report).await?;
+        }
+        match looked.stop {
+            Some(stop) => Err(show::stopped(report, stop)),
+            // The run itself would leave them too.
+            None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Takes the lease where it is needed; whoever had to wait for it looks again.
+    async fn begin(
+        &self,
+        opened: &mut Opened,
+        direction: Direction,
+        mut looked: Looked,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<Looked> {
         if let (None, Some(finding)) = (&looked.stop, looked.finding.take()) {
             identity::accept(self, opened, finding, &looked.observed).await?;
         }
@@ -361,6 +391,18 @@ impl Run<'_> {
                 });
             }
         }
+        Ok(looked)
+    }
+
+    /// Does what the look has shown, as far as the guards let it.
+    async fn carry_out(
+        &self,
+        opened: &mut Opened,
+        direction: Direction,
+        looked: Looked,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<()> {
         let Looked {
             observed,
             stop,
@@ -377,15 +419,9 @@ impl Run<'_> {
         let audit = observed.audit.clone();
         let looked = (observed, stop);
         let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;
+        let guarded = stop.is_some();
         let applied = self
-            .apply(
-                opened,
-                direction,
-                observed,
-                stop.is_some(),
-                with_mail,
-                report,
-            )
+            .apply(opened, direction, observed, guarded, with_mail, report)
             .await;
         if stop.is_none() {
             self.audited(opened, &audit, &applied).await?;
