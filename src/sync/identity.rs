@@ -109,7 +109,7 @@ impl SyncMode {
     /// Whether runs of this mode keep a copy of the base in the remote. Mirror writes nothing there.
     fn keeps_checkpoint(self) -> bool {
         match self {
-            Self::Mailbox => true,
+            Self::Mailbox | Self::Bisync => true,
             Self::Mirror => false,
         }
     }

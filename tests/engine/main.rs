@@ -5,6 +5,7 @@ mod person;
 mod support;
 
 mod audit;
+mod bisync;
 mod calls;
 mod caution;
 mod first_run;
