@@ -133,6 +133,7 @@ fn a_round_of_all_commands() {
     base:        3 files, 15 B, generation 3
     checkpoint:  generation 3, stored [TIME]
     last run:    [TIME], ok
+    conflicts:   none
     trash:       local empty, remote 2 files (24 B)
     enforces:
       lease between hosts                          yes
