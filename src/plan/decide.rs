@@ -79,7 +79,7 @@ fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
         Verdict::Withheld(Withheld {
             skipped: Skipped {
                 path: action.key.path.to_string(),
-                reason: format!("{}, but {text}, so it was left alone", action.reason.fact()),
+                reason: format!("{}, but {text}, so it was left alone", action.reason.text()),
             },
             forget,
         })

@@ -168,7 +168,7 @@ pub fn remote_root(plan: &Plan, direction: Direction) -> Stop {
              `ows sync --force remote-root`; if it is another bucket or folder, correct the configuration; nothing was changed"
         }
         Direction::Pull => {
-            "if it is meant to be empty, and the workspace shall be emptied too (into its trash): \
+            "if it is meant to be empty, and the workspace shall be emptied too: \
              `ows sync --direction pull --force remote-root`; nothing was changed"
         }
     };

@@ -31,11 +31,16 @@ pub(super) fn caution(
 /// What a person reads when a run is so cautious.
 pub(super) fn warning(settings: &PairSettings, caution: Caution) -> Option<String> {
     let adds = settings.mode == SyncMode::Mirror && caution == Caution::OnlyAdd;
+    let removes = if settings.trash_local {
+        "moves what the remote does not hold into the local trash"
+    } else {
+        "removes what the remote does not hold"
+    };
     adds.then(|| {
         format!(
             "the local folder `{}` does not carry this replica's marker `.ows/replica`, so it is not known to be the \
              folder that was synced before: this run only adds what is missing and marks the folder; the next run is an \
-             ordinary one, which moves what the remote does not hold into the local trash",
+             ordinary one, which {removes}",
             settings.local_path.display()
         )
     })
