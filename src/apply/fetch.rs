@@ -17,7 +17,7 @@ use crate::local::{
     Commit, Displace, Expect, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId,
     WalkOptions,
 };
-use crate::plan::Action;
+use crate::plan::{Action, Fate};
 use crate::report::Reporter;
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
@@ -69,7 +69,7 @@ impl Applier {
         let landing = Landing {
             path: action.key.path.clone(),
             expect,
-            displaced: if action.keep_displaced && self.keep_local {
+            displaced: if action.keep_displaced && self.fates.local == Fate::Trash {
                 Displace::Trash
             } else {
                 Displace::Drop

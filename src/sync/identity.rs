@@ -94,7 +94,7 @@ impl Rollback {
     }
 }
 
-const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted, into the trash; to skip this \
+const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted; to skip this \
                     caution: `ows sync --force state-rollback`";
 
 /// What a look at the checkpoint has shown, to be recorded when the run goes on.
