@@ -4,6 +4,7 @@
 mod person;
 mod support;
 
+mod accounts;
 mod audit;
 mod calls;
 mod caution;
