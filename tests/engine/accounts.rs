@@ -96,3 +96,38 @@ async fn in_mirror_mode_another_account_displaces_nothing_unasked() {
         pair.assert_quiet().await;
     }
 }
+
+/// The folder was made anew and holds something else. What was agreed on is gone, the checkpoint with it.
+#[tokio::test]
+async fn a_remote_that_was_made_anew_with_something_in_it_deletes_nothing() {
+    for options in [MemoryOptions::s3(), MemoryOptions::folder()] {
+        let pair = Pair::synced(options, FILES).await;
+        pair.store.remove_root();
+        pair.store.create_root();
+        pair.store.insert("theirs", b"found there");
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        let stop = finished.report.guard.expect("a guard");
+        assert_eq!(stop.name, GuardName::StateRollback);
+        assert_eq!(pair.workspace(), files(FILES));
+        let mut all = files(FILES);
+        all.insert("theirs".to_owned(), b"found there".to_vec());
+        assert_eq!(pair.remote(), all);
+    }
+}
+
+#[tokio::test]
+async fn a_mirror_of_a_remote_that_was_made_anew_stops_before_it_loses_its_files() {
+    let names: Vec<String> = (0..20).map(|number| format!("f{number}")).collect();
+    let mut pair = Pair::new(MemoryOptions::s3(), &[]);
+    pair.settings.mode = SyncMode::Mirror;
+    for name in &names {
+        pair.store.insert(name, b"x");
+    }
+    clean(&pair.sync().await);
+    pair.store.remove_root();
+    pair.store.create_root();
+    pair.store.insert("theirs", b"found there");
+    assert_eq!(guard(&pair.sync().await), GuardName::MaxDelete);
+    assert_eq!(pair.workspace().len(), 20);
+}

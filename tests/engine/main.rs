@@ -19,6 +19,7 @@ mod mailbox;
 mod max_change;
 mod merge;
 mod mirror;
+mod odd_files;
 mod random;
 mod rows;
 mod stamps;
