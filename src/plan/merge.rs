@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use ows_providers::{EntryKind, PathError, RelPath};
 
 use super::decide::{self, State, Verdict};
-use super::{Action, Direction, Keeps, Op, Question, Reason, Record, Side, Triple};
+use super::{Action, Direction, Keeps, Op, Question, Reason, Record, Resolve, Rules, Side, Triple};
 use crate::tree::COARSEST_TICK_NS;
 
 /// How far the host's clock may be from the provider's before times of the two sides cannot be compared, in nanoseconds.
@@ -31,7 +31,7 @@ pub const CLOCK_SKEW_NS: i64 = 5 * 60 * 1_000_000_000;
 const FUTURE_NS: i64 = CLOCK_SKEW_NS;
 
 /// Decides one path of a merge. Total: every triple has an outcome.
-pub(super) fn decide(triple: &Triple, local: State, remote: State) -> Verdict {
+pub(super) fn decide(rules: &Rules, triple: &Triple, local: State, remote: State) -> Verdict {
     match (local, remote) {
         (State::Absent, State::Absent) if triple.base.is_none() => Verdict::Unchanged,
         (State::Absent, State::Absent) => Verdict::Record(Record::Forget(triple.key.clone())),
@@ -43,11 +43,12 @@ pub(super) fn decide(triple: &Triple, local: State, remote: State) -> Verdict {
             decide::transfer(Direction::Push, triple, local, remote)
         }
         _ if triple.key.kind == EntryKind::Dir => decide::agree(triple),
-        _ => both_changed(triple, local, remote),
+        _ => both_changed(rules, triple, local, remote),
     }
 }
 
-fn both_changed(triple: &Triple, local: State, remote: State) -> Verdict {
+/// Both sides hold a file, and the remote's at least is not what the base records.
+pub(super) fn both_changed(rules: &Rules, triple: &Triple, local: State, remote: State) -> Verdict {
     let size = |size: Option<u64>| size.unwrap_or_default();
     let sizes_differ = size(triple.local.as_ref().map(|side| side.size))
         != size(triple.remote.as_ref().map(|side| side.size));
@@ -61,8 +62,9 @@ fn both_changed(triple: &Triple, local: State, remote: State) -> Verdict {
     if matches!(local, State::Same | State::Touched) {
         return decide::transfer(Direction::Pull, triple, remote, local);
     }
-    let Some(winner) = triple.answers.newer else {
-        return Verdict::Ask(Question::Newer);
+    let winner = match (rules.resolve, triple.answers.newer) {
+        (Resolve::Always(side), _) | (Resolve::Newer, Some(side)) => side,
+        (Resolve::Newer, None) => return Verdict::Ask(Question::Newer),
     };
     let keeps = match winner {
         Side::Local => Keeps::Local,

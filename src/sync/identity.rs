@@ -109,7 +109,7 @@ impl SyncMode {
     /// Whether runs of this mode keep a copy of the base in the remote. Mirror writes nothing there.
     fn keeps_checkpoint(self) -> bool {
         match self {
-            Self::Mailbox => true,
+            Self::Mailbox | Self::Bisync => true,
             Self::Mirror => false,
         }
     }
@@ -313,7 +313,7 @@ fn matters(action: &Action) -> bool {
 
 /// Whether an action changes the base: all do but the removal of what never was in it.
 pub(super) fn changes_base(action: &Action) -> bool {
-    action.op.deletes_from().is_none() || action.base.is_some()
+    action.op.deletes_from().is_none() || action.is_known
 }
 
 /// Whether what was stored at this time was there when our own upload had ended.

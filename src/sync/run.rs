@@ -192,7 +192,8 @@ impl Run<'_> {
             let is_partial =
                 matches!(&filled, Err(failure) if failure.kind == FailureKind::Partial);
             let goes_on = filled.is_ok() || is_partial && !roots::needs_filling(opened).await?;
-            if self.options.dry_run || !goes_on {
+            // Where both sides may change, the first run is all that there is to do.
+            if self.options.dry_run || !goes_on || self.settings.mode == SyncMode::Bisync {
                 return filled;
             }
         }
@@ -241,8 +242,11 @@ impl Run<'_> {
 
     /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
     pub(super) async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
-        if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
+        if self.options.direction.is_some() || self.settings.mode == SyncMode::Mirror {
             return Ok(None);
+        }
+        if self.settings.mode == SyncMode::Bisync {
+            return self.joins(opened).await;
         }
         let fills = match self.settings.first_sync {
             // An empty remote is no truth that could be taken: there is nothing to fill from, and all to be pushed.
@@ -256,6 +260,24 @@ impl Run<'_> {
             _ => Direction::Pull,
         };
         Ok(fills.then_some(direction))
+    }
+
+    /// How a replica joins in bisync mode, instead of an ordinary run.
+    async fn joins(&self, opened: &Opened) -> Outcome<Option<Direction>> {
+        if self.options.resync {
+            return Ok(Some(Direction::Merge));
+        }
+        if opened.has_base {
+            let resumes = self.settings.first_sync == FirstSync::Remote
+                && roots::is_filled_in_part(opened).await?;
+            return Ok(resumes.then_some(Direction::Pull));
+        }
+        Ok(Some(match self.settings.first_sync {
+            // An empty remote is no truth that could be taken.
+            FirstSync::Remote if self.remote_holds_something(opened).await? => Direction::Pull,
+            FirstSync::Local if self.pushes_first(opened).await? => Direction::Push,
+            _ => Direction::Merge,
+        }))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
@@ -283,33 +305,67 @@ impl Run<'_> {
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
-        let mut looked = self.look(opened, direction, report).await?;
+        let looked = self.look(opened, direction, report).await?;
         let caution = looked.observed.plan.caution;
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
-        if opened.pair.first_synced_at.is_none() && looked.stop.is_none() {
+        let is_first = match self.settings.mode {
+            SyncMode::Mailbox => opened.pair.first_synced_at.is_none(),
+            SyncMode::Mirror | SyncMode::Bisync => !opened.has_base,
+        };
+        if is_first && looked.stop.is_none() {
             let plan = &looked.observed.plan;
             report.warnings.extend(secrets::warning(plan));
         }
         if self.options.dry_run {
-            report.warnings.extend(others::warning(
-                looked.other.as_ref(),
-                &looked.observed.plan,
-            ));
-            show::dry_run(report, &looked.observed, with_mail);
-            report
-                .warnings
-                .extend(show::link_warnings(&looked.observed.seen));
-            if looked.stop.is_none() {
-                self.ingest_dry(opened, direction, report).await?;
-            }
-            return match looked.stop {
-                Some(stop) => Err(show::stopped(report, stop)),
-                // The run itself would leave them too.
-                None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
-            };
+            return self
+                .show(opened, direction, looked, with_mail, report)
+                .await;
         }
+        let looked = self
+            .begin(opened, direction, looked, with_mail, report)
+            .await?;
+        self.carry_out(opened, direction, looked, with_mail, report)
+            .await
+    }
+
+    /// Tells what the pass would do.
+    async fn show(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+        looked: Looked,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<()> {
+        report.warnings.extend(others::warning(
+            looked.other.as_ref(),
+            &looked.observed.plan,
+        ));
+        show::dry_run(report, &looked.observed, with_mail);
+        report
+            .warnings
+            .extend(show::link_warnings(&looked.observed.seen));
+        if looked.stop.is_none() {
+            self.ingest_dry(opened, direction, report).await?;
+        }
+        match looked.stop {
+            Some(stop) => Err(show::stopped(report, stop)),
+            // The run itself would leave them too.
+            None => crate::apply::partial(&report.counts).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Takes the lease where it is needed; whoever had to wait for it looks again.
+    async fn begin(
+        &self,
+        opened: &mut Opened,
+        direction: Direction,
+        mut looked: Looked,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<Looked> {
         if let (None, Some(finding)) = (&looked.stop, looked.finding.take()) {
             identity::accept(self, opened, finding, &looked.observed).await?;
         }
@@ -335,6 +391,18 @@ impl Run<'_> {
                 });
             }
         }
+        Ok(looked)
+    }
+
+    /// Does what the look has shown, as far as the guards let it.
+    async fn carry_out(
+        &self,
+        opened: &mut Opened,
+        direction: Direction,
+        looked: Looked,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<()> {
         let Looked {
             observed,
             stop,
@@ -351,15 +419,9 @@ impl Run<'_> {
         let audit = observed.audit.clone();
         let looked = (observed, stop);
         let (observed, stop, unsent) = self.ingest(opened, direction, looked, report).await?;
+        let guarded = stop.is_some();
         let applied = self
-            .apply(
-                opened,
-                direction,
-                observed,
-                stop.is_some(),
-                with_mail,
-                report,
-            )
+            .apply(opened, direction, observed, guarded, with_mail, report)
             .await;
         if stop.is_none() {
             self.audited(opened, &audit, &applied).await?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use ows_providers::Enforcement;
+use ows_providers::{Enforcement, Entry};
 
 use super::lease::Taken;
 use super::run::{Observed, Opened, Run};
@@ -13,6 +13,7 @@ use crate::error::Outcome;
 use crate::local::ReplicaId;
 use crate::plan::{Caution, Direction, Side};
 use crate::report::{Phase, Report};
+use crate::state::BaseWriter;
 
 /// For how long is believed what a probe has found.
 const PROBE_AGAIN_AFTER: chrono::Duration = chrono::Duration::hours(24);
@@ -59,38 +60,11 @@ impl Run<'_> {
     ) -> Outcome<()> {
         let first = opened.pair.first_synced_at.is_none();
         let writes_remote = observed.writes_remote(opened, guarded, with_mail);
-        self.bounded(housekeeping::tidy(self, opened, &observed))
+        let (applier, writer) = self
+            .prepare(opened, direction, &observed, guarded, with_mail)
             .await?;
-        let enforcement = if writes_remote {
-            self.enforcement(opened).await?
-        } else {
-            Enforcement::default()
-        };
-        let quiet_plan = observed.plan.is_quiet();
-        // A folder that was only added to is this replica's from now on, also when there was nothing to add.
-        let takes_over = observed.plan.caution == Caution::OnlyAdd;
-        // A first run marks the folder also when there is nothing in it yet.
-        let is_first = !opened.has_base;
-        let changes_base = !guarded
-            && (!quiet_plan || takes_over || is_first || !observed.plan.records.is_empty());
-        let keeps_all = is_first || roots::needs_filling(opened).await?;
-        let marker = if changes_base {
-            others::note_beginning(self, opened).await?;
-            roots::begin(opened, direction).await?;
-            opened.state.raise_generation(&opened.pair.id).await?;
-            Some(opened.scope.replica.clone())
-        } else {
-            roots::marker(&opened.local)?
-        };
         let known_before = observed.plan.skipped.len() as u64;
         let undecided = observed.plan.undecided;
-        let writer = opened.state.base_writer(&opened.pair.id, &self.id);
-        // Where the past is in doubt, and in a first run, everything is kept, also by those who otherwise keep nothing.
-        let keeps_all = keeps_all || observed.plan.caution == Caution::RolledBack;
-        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, keeps_all);
-        let lease = opened.lease.lock().await.clone();
-        applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
-        let applier = Arc::new(applier);
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -110,14 +84,10 @@ impl Run<'_> {
             identity::settled(opened).await?;
         }
         if result.is_ok() && with_mail {
-            if first && !guarded {
-                let made = housekeeping::first_run(self, opened, &applier);
-                result = self.bounded(made).await;
-            }
-            self.reporter.phase(Phase::Draining);
-            if result.is_ok() {
-                result = drain::drain(&applier, observed.outbox).await.map(|_| ());
-            }
+            let is_first = first && !guarded;
+            result = self
+                .deliver(opened, &applier, observed.outbox, is_first)
+                .await;
         }
         self.add_up(&applier, report);
         result?;
@@ -133,6 +103,63 @@ impl Run<'_> {
             Some(failure) => Err(failure),
             None => Ok(()),
         }
+    }
+
+    /// Marks the beginning in the base and in the folder, and hands out what carries the plan out.
+    async fn prepare(
+        &self,
+        opened: &Opened,
+        direction: Direction,
+        observed: &Observed,
+        guarded: bool,
+        with_mail: bool,
+    ) -> Outcome<(Arc<Applier>, BaseWriter)> {
+        self.bounded(housekeeping::tidy(self, opened, observed))
+            .await?;
+        let enforcement = if observed.writes_remote(opened, guarded, with_mail) {
+            self.enforcement(opened).await?
+        } else {
+            Enforcement::default()
+        };
+        let plan = &observed.plan;
+        // A folder that was only added to is this replica's from now on, also when there was nothing to add.
+        let takes_over = plan.caution == Caution::OnlyAdd;
+        // A first run marks the folder also when there is nothing in it yet.
+        let is_first = !opened.has_base;
+        let changes_base =
+            !guarded && (!plan.is_quiet() || takes_over || is_first || !plan.records.is_empty());
+        let keeps_all = is_first || roots::needs_filling(opened).await?;
+        let marker = if changes_base {
+            others::note_beginning(self, opened).await?;
+            roots::begin(opened, direction).await?;
+            opened.state.raise_generation(&opened.pair.id).await?;
+            Some(opened.scope.replica.clone())
+        } else {
+            roots::marker(&opened.local)?
+        };
+        let writer = opened.state.base_writer(&opened.pair.id, &self.id);
+        // Where the past is in doubt, and in a first run, everything is kept, also by those who otherwise keep nothing.
+        let keeps_all = keeps_all || plan.caution == Caution::RolledBack;
+        let mut applier = self.applier(opened, enforcement, writer.handle(), marker, keeps_all);
+        let lease = opened.lease.lock().await.clone();
+        applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
+        Ok((Arc::new(applier), writer))
+    }
+
+    /// Carries the files of `_outbox` to `_inbox`.
+    async fn deliver(
+        &self,
+        opened: &Opened,
+        applier: &Arc<Applier>,
+        outbox: Vec<Entry>,
+        is_first: bool,
+    ) -> Outcome<()> {
+        if is_first {
+            let made = housekeeping::first_run(self, opened, applier);
+            self.bounded(made).await?;
+        }
+        self.reporter.phase(Phase::Draining);
+        drain::drain(applier, outbox).await.map(|_| ())
     }
 
     pub(super) fn applier(

@@ -6,6 +6,7 @@ mod support;
 
 mod accounts;
 mod audit;
+mod bisync;
 mod calls;
 mod caution;
 mod first_run;
