@@ -410,17 +410,22 @@ pub(super) fn tell(
         return result;
     };
     let message = rollback.message();
-    report
-        .warnings
-        .push(format!("{message}; {}", rollback.consequence()));
+    report.warnings.push(format!(
+        "guard `{}`: {message}; {}",
+        GuardName::StateRollback.name(),
+        rollback.consequence()
+    ));
     report.guard.get_or_insert_with(|| rollback.guard());
-    result.and_then(|()| {
-        Err(Failure::new(
+    match result {
+        Ok(()) => Err(Failure::new(
             FailureKind::Partial,
             "finished with caution, since the database or the remote was put back in time",
         )
-        .with_hint(HINT))
-    })
+        .with_hint(HINT)),
+        // What was left alone was left alone for that reason, so that this is what helps.
+        Err(failure) if failure.kind == FailureKind::Partial => Err(failure.with_hint(HINT)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Keeps the checkpoints of one process apart: hand one to all its runs of a pair, and call [`flush_checkpoint`] at its
