@@ -30,7 +30,7 @@ use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
-use crate::plan::{Action, Op, Plan, Record, Side, merge};
+use crate::plan::{Action, Fates, Op, Plan, Record, Side, merge};
 use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
@@ -80,10 +80,8 @@ pub struct Applier {
     pub base: BaseHandle,
     /// Which conditions the remote enforces.
     pub enforcement: Enforcement,
-    /// Displaced remote content is copied to `.ows/trash` first.
-    pub keep_remote: bool,
-    /// Displaced local content is moved to `.ows/trash` first.
-    pub keep_local: bool,
+    /// What becomes of displaced content: what goes to `.ows/trash` is copied, or moved, there first.
+    pub fates: Fates,
     /// Files in flight at once.
     pub transfers: usize,
     /// Keep a line for each action; with a million of them that is a lot of memory.
@@ -392,7 +390,7 @@ impl Applier {
             op: action.op.name().to_owned(),
             path: action.key.path.to_string(),
             bytes: action.bytes(),
-            reason: action.reason.text().to_owned(),
+            reason: action.told(self.fates),
         };
         self.reporter.done(&line);
         let mut tally = lock(&self.shared.tally);
