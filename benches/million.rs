@@ -27,7 +27,7 @@ use chrono::Utc;
 use futures::StreamExt as _;
 use ows::ids::{PairId, RunId};
 use ows::local::{LocalFolder, Observed, WalkOptions};
-use ows::plan::{Caution, Direction, Planner, Rules, Triple};
+use ows::plan::{Caution, Direction, Planner, Resolve, Rules, Triple};
 use ows::state::{NewPair, State};
 use ows::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 use ows_providers::{EntryKind, Hash, NameRules, RelPath, SortKey, Version};
@@ -221,6 +221,8 @@ async fn plan(case: &str, place: &Path, paths: u64, real: u64) -> String {
     let mut planner = Planner::new(Rules {
         direction: Direction::Push,
         caution: Caution::None,
+        ignore_base: false,
+        resolve: Resolve::Newer,
         remote_folders: false,
         remote_moves: true,
         names: NameRules {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ows::cancel::Cancel;
 use ows::error::FailureKind;
-use ows::plan::Direction;
 use ows::plan::guards::GuardName;
+use ows::plan::{Direction, Resolve};
 use ows::report::Silent;
 use ows::sync::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions, sync};
 use ows_providers::layers::CallCounter;
@@ -22,6 +22,9 @@ const TRANSIENT: ErrorKind = ErrorKind::Transient { after: None };
 
 /// No run here takes longer than this unless it hangs.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
+
+/// A run gets so long to come to the call that hangs, on a machine that has much else to do.
+const TIME_TO_HANG: Duration = Duration::from_secs(4);
 
 struct Pair {
     store: MemoryStore,
@@ -53,6 +56,7 @@ impl Pair {
             max_delete: 50,
             max_change: 100,
             first_sync: FirstSync::Ask,
+            conflict_resolve: Resolve::Newer,
             trash_remote: true,
             trash_local: true,
             trash_keep_days: 30,
@@ -439,7 +443,7 @@ async fn a_run_stops_in_time_whatever_it_is_doing() {
         pair.local.write("small", "1");
         pair.faults.add(Fault::on(operation).hangs());
         let options = SyncOptions {
-            timeout: Some(Duration::from_millis(300)),
+            timeout: Some(TIME_TO_HANG),
             ..SyncOptions::default()
         };
         assert_eq!(
@@ -472,7 +476,7 @@ async fn an_interrupted_run_says_so_although_a_guard_stopped_its_push() {
     pair.faults
         .add(Fault::on(Operation::Get).at("_outbox/x").hangs());
     let options = SyncOptions {
-        timeout: Some(Duration::from_millis(300)),
+        timeout: Some(TIME_TO_HANG),
         ..SyncOptions::default()
     };
     let finished = pair.run(options).await;

@@ -30,7 +30,7 @@ use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
-use crate::plan::{Action, Fates, Op, Plan, Record, Side};
+use crate::plan::{Action, Fates, Op, Plan, Record, Side, merge};
 use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
@@ -107,6 +107,7 @@ pub struct Shared {
     uploads_stopped: AtomicBool,
     fatal: Mutex<Option<Failure>>,
     deferred: Mutex<Vec<Action>>,
+    naming: conflict::Naming,
 }
 
 impl Default for Shared {
@@ -121,6 +122,7 @@ impl Default for Shared {
             uploads_stopped: AtomicBool::new(false),
             fatal: Mutex::new(None),
             deferred: Mutex::new(Vec::new()),
+            naming: conflict::Naming::default(),
         }
     }
 }
@@ -347,6 +349,14 @@ impl Applier {
                 self.base
                     .agreed(self.upload(action, reading).await?)
                     .await?
+            }
+            // Where the remote cannot keep two hosts from giving two copies one name, this is where the other one is lost.
+            Op::Download if merge::original_of(path).is_some() => {
+                let kept = Action {
+                    keep_displaced: true,
+                    ..action.clone()
+                };
+                self.base.agreed(self.download(&kept).await?).await?
             }
             Op::Download => self.base.agreed(self.download(action).await?).await?,
             Op::MoveRemote { from, old } => {

@@ -126,7 +126,7 @@ pub struct SyncArgs {
     #[arg(long, value_enum, value_name = "DIRECTION")]
     pub direction: Option<DirectionArg>,
     /// Unite both sides as on a first run (bisync mode only)
-    #[arg(long)]
+    #[arg(long, conflicts_with = "direction")]
     pub resync: bool,
     /// Let this run pass a guard: local-root, remote-root, max-delete, max-change, first-sync, state-rollback, overlap; may be repeated
     #[arg(long, value_name = "GUARD")]

@@ -2,7 +2,7 @@
 
 use ows::cancel::Cancel;
 use ows::error::{Failure, Outcome};
-use ows::sync::{Finished, PairSettings, SyncOptions, sync};
+use ows::sync::{Finished, PairSettings, SyncMode, SyncOptions, sync};
 
 use super::args::{Global, SyncArgs};
 use super::open;
@@ -20,7 +20,7 @@ pub async fn run(
     answer.report.dry_run = arguments.dry_run;
     let config = open::config_to_sync(global, output, answer)?;
     let settings = ows::sync::connect::pair_settings(&config)?;
-    if arguments.resync {
+    if arguments.resync && settings.mode != SyncMode::Bisync {
         return Err(Failure::usage(format!(
             "`--resync` unites both sides in bisync mode; this pair is in {} mode",
             settings.mode.name()
@@ -30,6 +30,7 @@ pub async fn run(
     let options = SyncOptions {
         dry_run: arguments.dry_run,
         direction: arguments.direction.map(Into::into),
+        resync: arguments.resync,
         force: arguments.force.iter().copied().collect(),
         wait: arguments.wait.unwrap_or_default(),
         timeout: arguments.timeout,

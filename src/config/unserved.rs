@@ -24,13 +24,10 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 14] = [
+pub(super) const NOT_SERVED: [Unserved; 11] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
-    ("sync", "mode", When::Is("bisync")),
-    ("sync", "conflictResolve", When::Is("local")),
-    ("sync", "conflictResolve", When::Is("remote")),
     ("sync", "notifyOnInbox", When::True),
     ("sync", "notify", When::Set),
     ("sync", "watch", When::True),

@@ -3,7 +3,8 @@
 use ows_providers::EntryKind;
 
 use super::{
-    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Side, Skipped, Triple, merge,
+    Action, Caution, Changed, Direction, Op, Question, Reason, Record, Rules, Side, Skipped,
+    Triple, bisync, merge,
 };
 use crate::tree::BaseRow;
 
@@ -46,15 +47,17 @@ pub(super) enum State {
     Doubtful,
 }
 
-/// Decides one path of a one-way run. Total: every triple has an outcome.
-pub fn decide(direction: Direction, caution: Caution, triple: &Triple) -> Verdict {
-    match decide_freely(direction, triple) {
-        Verdict::Act(action) => restrain(caution, action),
+/// Decides one path. Total: every triple has an outcome.
+pub fn decide(rules: &Rules, triple: &Triple) -> Verdict {
+    match decide_freely(rules, triple) {
+        Verdict::Act(action) => restrain(rules, action),
         // It is left alone by every run: none of them reads it again.
-        Verdict::Ask(Question::SidesEqual) if is_left_unread(direction, caution, triple) => {
+        Verdict::Ask(Question::SidesEqual)
+            if is_left_unread(rules.direction, rules.caution, triple) =>
+        {
             let mut triple = triple.clone();
             triple.answers.sides_equal = Some(false);
-            decide(direction, caution, &triple)
+            decide(rules, &triple)
         }
         other => other,
     }
@@ -68,7 +71,7 @@ fn is_left_unread(direction: Direction, caution: Caution, triple: &Triple) -> bo
 }
 
 /// What caution leaves of an action.
-fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
+fn restrain(rules: &Rules, mut action: Box<Action>) -> Verdict {
     let deletes = action.op.deletes_from().is_some();
     let replaces = match action.op {
         Op::Upload => action.remote.is_some(),
@@ -84,7 +87,14 @@ fn restrain(caution: Caution, mut action: Box<Action>) -> Verdict {
             forget,
         })
     };
-    match caution {
+    match rules.caution {
+        // What differs here was perhaps never synced: with its row gone, the next run takes both sides for new.
+        Caution::OnlyAdd if rules.direction == Direction::Both && !bisync::only_fills(&action) => {
+            withheld(
+                "this run only adds what is missing in the workspace",
+                action.is_known,
+            )
+        }
         Caution::OnlyAdd if deletes || replaces => {
             withheld("this run only adds what is missing", false)
         }
@@ -117,11 +127,11 @@ pub(super) fn is_own(action: &Action) -> bool {
         Reason::Edited(_) => action.op == Op::Upload && action.changed.local,
         Reason::Missing(_) | Reason::Stray(_) => false,
         // A merge takes nothing away from anybody.
-        Reason::Newer(_) | Reason::FolderHasName(_) => true,
+        Reason::Newer(_) | Reason::FolderHasName(_) | Reason::Revived(_) => true,
     }
 }
 
-fn decide_freely(direction: Direction, triple: &Triple) -> Verdict {
+fn decide_freely(rules: &Rules, triple: &Triple) -> Verdict {
     if let Some(reason) = &triple.answers.failed {
         return Verdict::Leave(Some(Skipped {
             path: triple.key.path.to_string(),
@@ -137,10 +147,15 @@ fn decide_freely(direction: Direction, triple: &Triple) -> Verdict {
     if local == State::Doubtful {
         return Verdict::Ask(Question::LocalIsBase);
     }
+    let direction = rules.direction;
     let (source, target) = match direction {
         Direction::Push => (local, remote),
         Direction::Pull => (remote, local),
-        Direction::Merge => return merge::decide(triple, local, remote),
+        Direction::Merge | Direction::Both if rules.ignore_base && triple.base.is_some() => {
+            return without_base(rules, triple, local, remote);
+        }
+        Direction::Merge => return merge::decide(rules, triple, local, remote),
+        Direction::Both => return bisync::decide(rules, triple, local, remote),
     };
     match (source, target) {
         (State::Absent, State::Absent) if triple.base.is_none() => Verdict::Unchanged,
@@ -151,6 +166,18 @@ fn decide_freely(direction: Direction, triple: &Triple) -> Verdict {
         (_, State::Absent) => transfer(direction, triple, source, target),
         _ => differ(direction, triple, source, target),
     }
+}
+
+/// The outcome where the base says nothing but that both sides agree, if they still do.
+fn without_base(rules: &Rules, triple: &Triple, local: State, remote: State) -> Verdict {
+    let still = |state| matches!(state, State::Same | State::Touched);
+    let both_absent = (local, remote) == (State::Absent, State::Absent);
+    if both_absent || still(local) && still(remote) {
+        return merge::decide(rules, triple, local, remote);
+    }
+    let mut bare = triple.clone();
+    bare.base = None;
+    merge::decide(rules, &bare, local_state(&bare), remote_state(&bare))
 }
 
 /// Both sides hold something, and at least one of them is not what the base records.
@@ -281,7 +308,7 @@ pub(super) fn agree(triple: &Triple) -> Verdict {
 fn ends(direction: Direction) -> (Side, Side) {
     match direction {
         Direction::Push => (Side::Local, Side::Remote),
-        Direction::Pull | Direction::Merge => (Side::Remote, Side::Local),
+        Direction::Pull | Direction::Merge | Direction::Both => (Side::Remote, Side::Local),
     }
 }
 
@@ -313,7 +340,7 @@ pub(super) fn transfer(
     ))
 }
 
-fn delete(direction: Direction, triple: &Triple, target: State) -> Verdict {
+pub(super) fn delete(direction: Direction, triple: &Triple, target: State) -> Verdict {
     let (source_side, target_side) = ends(direction);
     let op = match target_side {
         Side::Remote => Op::DeleteRemote,

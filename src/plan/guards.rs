@@ -91,8 +91,8 @@ impl Stop {
             None => return self,
             Some(Direction::Push) => "push",
             Some(Direction::Pull) => "pull",
-            // No option asks for a merge.
-            Some(Direction::Merge) => return self,
+            // No option asks for these.
+            Some(Direction::Merge | Direction::Both) => return self,
         };
         self.hint = self.hint.replace(
             "`ows sync --",
@@ -167,6 +167,11 @@ pub fn remote_root(plan: &Plan, direction: Direction) -> Stop {
             "if it is meant to be empty, and the workspace shall be pushed again: \
              `ows sync --force remote-root`; if it is another bucket or folder, correct the configuration; nothing was changed"
         }
+        Direction::Both => {
+            "if it is another bucket or folder, correct the configuration; if the workspace shall be copied into it again: \
+             `ows sync --resync --force remote-root`; if it is meant to be empty, and the workspace shall be emptied too \
+             (into its trash): `ows sync --force remote-root --force max-delete`; nothing was changed"
+        }
         Direction::Pull => {
             "if it is meant to be empty, and the workspace shall be emptied too: \
              `ows sync --direction pull --force remote-root`; nothing was changed"
@@ -236,6 +241,40 @@ pub fn first_sync(plan: &Plan, giving_way: Side) -> Option<Stop> {
                in the configuration: `firstSync`; nothing was changed",
         }
         .to_owned(),
+    })
+}
+
+/// Guard `first-sync` in bisync mode: no base, and both sides hold something that the other does not. Where only one of
+/// them does, or one is empty, uniting them surprises nobody.
+pub fn join(plan: &Plan) -> Option<Stop> {
+    let (mut here, mut there, mut differ) = (0_u64, 0_u64, 0_u64);
+    let files = |action: &&Action| action.key.kind == ows_providers::EntryKind::File;
+    for action in plan.actions().filter(files) {
+        match action.op {
+            Op::Upload => here += 1,
+            Op::Download => there += 1,
+            Op::Conflict { .. } => differ += 1,
+            _ => {}
+        }
+    }
+    let is_subset = here == 0 && differ == 0;
+    if is_subset || plan.totals.local == 0 || plan.totals.remote == 0 {
+        return None;
+    }
+    Some(Stop {
+        name: GuardName::FirstSync,
+        message: format!(
+            "this is the first run, and both sides hold files: {here} only in the workspace, {there} only in the remote, \
+             {differ} on both with different content"
+        ),
+        count: here + there + differ,
+        examples: examples(plan.actions().filter(files)),
+        hint: "to unite both sides: `ows sync --resync`, which deletes nothing: each side gets what only the other has, and \
+               of what differs one keeps the name and the other stays beside it as `.conflict` (`firstSync: \"merge\"` does it \
+               unattended); to see it first: `ows sync --resync --dry-run -v`; to take one side as the truth: `ows sync \
+               --direction pull --force first-sync` or `--direction push --force first-sync`, with what is displaced kept in \
+               the trash; nothing was changed"
+            .to_owned(),
     })
 }
 

@@ -66,6 +66,7 @@
 //! other, and [`Planner`] lets the delete go first. Folders follow the same table; two folders are always `=`.
 //! Where the remote has no folders of its own, rows of folders do not take part.
 
+pub mod bisync;
 mod decide;
 mod fate;
 pub mod guards;
@@ -83,7 +84,7 @@ use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 pub use decide::decide;
 pub use fate::{Fate, Fates};
-pub use planner::{Caution, Planner, Rules};
+pub use planner::{Caution, Planner, Resolve, Rules};
 pub use unknown::UnknownPaths;
 
 /// Which way content goes.
@@ -96,6 +97,8 @@ pub enum Direction {
     Pull,
     /// Both get what only the other has; nothing is deleted. See [`merge`].
     Merge,
+    /// Each side gets what was done on the other. See [`bisync`].
+    Both,
 }
 
 /// One of the two sides.
@@ -272,6 +275,8 @@ pub enum Reason {
     Newer(Side),
     /// A file on one side, and a folder on this one.
     FolderHasName(Side),
+    /// Changed on this side and deleted on the other: the change wins.
+    Revived(Side),
 }
 
 impl Reason {
@@ -301,6 +306,12 @@ impl Reason {
             Self::Newer(Remote) => {
                 "differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`"
             }
+            Self::Revived(Local) => {
+                "changed in the workspace and deleted in the remote: the change wins"
+            }
+            Self::Revived(Remote) => {
+                "changed in the remote and deleted in the workspace: the change wins"
+            }
             Self::FolderHasName(Local) => {
                 "a folder in the workspace has its name; the file is kept beside it as `.conflict`"
             }
@@ -319,6 +330,7 @@ impl Reason {
                 | Self::Differs(_)
                 | Self::Newer(_)
                 | Self::FolderHasName(_)
+                | Self::Revived(_)
         )
     }
 }

@@ -24,6 +24,16 @@ pub enum Caution {
     RolledBack,
 }
 
+/// Which side's content keeps the name in a conflict.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Resolve {
+    /// The newer one, by [`merge::newer`].
+    #[default]
+    Newer,
+    /// Always this side's.
+    Always(Side),
+}
+
 /// What the planner must know beside the trees.
 #[derive(Debug, Clone)]
 pub struct Rules {
@@ -31,6 +41,11 @@ pub struct Rules {
     pub direction: Direction,
     /// How far the base is relied on.
     pub caution: Caution,
+    /// The base counts only where both sides are still as it says: elsewhere it is as if there were none. For whoever
+    /// unites both sides anew.
+    pub ignore_base: bool,
+    /// Who keeps the name in a conflict.
+    pub resolve: Resolve,
     /// The remote has folders of its own; without them, folders take no part.
     pub remote_folders: bool,
     /// The remote can copy or rename by itself, so that moves need no transfer.
@@ -175,7 +190,7 @@ impl Planner {
     }
 
     fn decide(&self, triple: &Triple) -> Verdict {
-        decide(self.rules.direction, self.rules.caution, triple)
+        decide(&self.rules, triple)
     }
 
     fn count_unchanged(&mut self, triple: &Triple) {
@@ -278,7 +293,7 @@ impl Planner {
         };
         self.actions.retain(|action| !stays(action));
         self.withhold_what_has_no_room();
-        if self.rules.direction == Direction::Merge {
+        if matches!(self.rules.direction, Direction::Merge | Direction::Both) {
             merge::let_folders_keep_their_names(&mut self.actions);
         }
         let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);

@@ -89,6 +89,8 @@ fn base_row(key: &SortKey, local: File, remote: File) -> BaseRow {
 
 fn rules(direction: Direction, world: &World) -> Rules {
     Rules {
+        ignore_base: false,
+        resolve: Resolve::Newer,
         direction,
         caution: Caution::None,
         remote_folders: world.remote_folders,
@@ -697,7 +699,7 @@ fn every_cell_of_the_table_has_its_outcome_under_every_caution() {
         for direction in [Direction::Push, Direction::Pull] {
             let (local, remote, transfer, delete) = match direction {
                 Direction::Push => (source, target, "upload", "delete_remote"),
-                Direction::Pull | Direction::Merge => (target, source, "download", "delete_local"),
+                _ => (target, source, "download", "delete_local"),
             };
             // A remote file whose version is another one is not known to be our own content, even where a local one with
             // other times is.

@@ -1,5 +1,7 @@
 //! What a pass over both sides shows, and whether a guard stops it.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 use futures::StreamExt;
 use ows_providers::{Entry, ErrorKind, Listed, RelPath};
@@ -7,8 +9,8 @@ use ows_providers::{Entry, ErrorKind, Listed, RelPath};
 use super::observe::Seen;
 use super::observe::Sides;
 use super::run::{Observed, Opened, Run};
-use super::{FirstSync, drain, identity, mirror, roots, settle};
-use crate::error::Outcome;
+use super::{FirstSync, SyncMode, drain, identity, mirror, roots, settle};
+use crate::error::{Failure, Outcome};
 use crate::plan::guards::{self, GuardName, Stop};
 use crate::plan::{Caution, Direction, Planner, Rules, Side, mailbox};
 use crate::report::Phase;
@@ -24,6 +26,8 @@ impl Run<'_> {
                 Caution::None => mirror::caution(self.settings, opened, direction)?,
                 asked_for => asked_for,
             },
+            ignore_base: self.ignores_base(opened),
+            resolve: self.settings.conflict_resolve,
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,
             names: capabilities.names,
@@ -78,6 +82,13 @@ impl Run<'_> {
         })
     }
 
+    /// Whether the base counts only where both sides are still as it says: when somebody asks for that, and where both
+    /// sides may change after one of them was put back in time.
+    fn ignores_base(&self, opened: &Opened) -> bool {
+        let is_rolled_back = identity::caution(self, opened) == Caution::RolledBack;
+        self.options.resync || self.settings.mode == SyncMode::Bisync && is_rolled_back
+    }
+
     async fn looking(&self, sides: &Sides<'_>, rules: &Rules) -> Outcome<(Planner, Seen)> {
         self.bounded(sides.observe(rules.clone())).await
     }
@@ -107,12 +118,15 @@ impl Run<'_> {
         }
         // A merge deletes nothing, and what differs is kept twice.
         if direction == Direction::Merge {
-            return Ok(None);
+            let decided = self.options.resync
+                || self.settings.first_sync == FirstSync::Merge
+                || forced(GuardName::FirstSync);
+            return Ok(guards::join(plan).filter(|_| !decided));
         }
         if !opened.has_base && !forced(GuardName::FirstSync) {
             let side = match direction {
                 Direction::Push => Side::Remote,
-                Direction::Pull | Direction::Merge => Side::Local,
+                Direction::Pull | Direction::Merge | Direction::Both => Side::Local,
             };
             let decided = match (self.settings.first_sync, direction) {
                 (FirstSync::Remote, Direction::Pull) => {
@@ -159,8 +173,26 @@ impl Run<'_> {
         Ok(false)
     }
 
+    /// Whether the first run takes the workspace as the truth under `firstSync: "local"`: it holds something, and no
+    /// other replica was here.
+    ///
+    /// # Errors
+    /// When either side cannot be looked at.
+    pub(super) async fn pushes_first(&self, opened: &Opened) -> Outcome<bool> {
+        let (local, scope) = (Arc::clone(&opened.local), Arc::clone(&opened.scope));
+        let looked = tokio::task::spawn_blocking(move || {
+            let mut walk = super::observe::walk(&local, &scope)?;
+            Ok::<_, Failure>(walk.any(|seen| matches!(seen, crate::local::Observed::Entry(_))))
+        });
+        let holds_something = looked.await.map_err(|error| {
+            Failure::failed("an internal error ended the look at the local folder")
+                .with_source(error)
+        })??;
+        Ok(holds_something && !self.remote_was_synced().await?)
+    }
+
     /// Whether another replica has been here: the remote has a `.ows/` with something in it.
-    async fn remote_was_synced(&self) -> Outcome<bool> {
+    pub(super) async fn remote_was_synced(&self) -> Outcome<bool> {
         let options = ows_providers::ListOptions {
             below: RelPath::new(mailbox::OWN).ok(),
             shallow: true,

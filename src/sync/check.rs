@@ -20,7 +20,7 @@ use super::{PairSettings, roots, settle, show};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::local::{LocalErrorKind, LocalFolder, ReplicaId};
-use crate::plan::{Action, Caution, Direction, Op, Planner, Rules};
+use crate::plan::{Action, Caution, Direction, Op, Planner, Resolve, Rules};
 use crate::report::{ApiCalls, PathProblem, Phase, Report, Reporter};
 
 /// How a path differs.
@@ -120,6 +120,8 @@ async fn compare(
         // The plan of a push without a base says how the sides differ: what it would upload, replace, delete.
         direction: Direction::Push,
         caution: Caution::None,
+        ignore_base: false,
+        resolve: Resolve::Newer,
         remote_folders: capabilities.folders,
         remote_moves: false,
         // A name that the remote cannot store is only here, whatever the reason.

@@ -16,6 +16,7 @@ use secrecy::ExposeSecret;
 use super::{FirstSync, PairSettings, SyncMode};
 use crate::config::{self, Config, Environment, Mode, ProviderConfig, S3Config, SyncConfig};
 use crate::error::{Failure, Outcome};
+use crate::plan::{Resolve, Side};
 
 /// The pair that the configuration describes, with its remote opened, ready to be synced.
 ///
@@ -30,7 +31,7 @@ pub fn pair_settings(config: &Config) -> Outcome<PairSettings> {
     let mode = match sync.required_mode().map_err(named)? {
         Mode::Mailbox => SyncMode::Mailbox,
         Mode::Mirror => SyncMode::Mirror,
-        Mode::Bisync => return Err(Failure::usage("this version does not sync in bisync mode")),
+        Mode::Bisync => SyncMode::Bisync,
     };
     settings(config, sync, mode, RetryOptions::default())
 }
@@ -54,7 +55,8 @@ pub fn modeless_settings(config: &Config) -> Outcome<PairSettings> {
     let sync = sync_section(config)?;
     let mode = match sync.mode {
         Some(Mode::Mirror) => SyncMode::Mirror,
-        _ => SyncMode::Mailbox,
+        Some(Mode::Bisync) => SyncMode::Bisync,
+        Some(Mode::Mailbox) | None => SyncMode::Mailbox,
     };
     settings(config, sync, mode, retry)
 }
@@ -91,6 +93,11 @@ fn settings(
             config::FirstSync::Remote => FirstSync::Remote,
             config::FirstSync::Merge => FirstSync::Merge,
             config::FirstSync::Ask => FirstSync::Ask,
+        },
+        conflict_resolve: match sync.conflict_resolve {
+            config::ConflictResolve::Newer => Resolve::Newer,
+            config::ConflictResolve::Local => Resolve::Always(Side::Local),
+            config::ConflictResolve::Remote => Resolve::Always(Side::Remote),
         },
         trash_remote: sync.trash.remote,
         trash_local: sync.trash.local,

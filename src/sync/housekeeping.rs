@@ -314,7 +314,7 @@ pub(super) async fn purge(run: &Run<'_>, opened: &Opened, writes_remote: bool) -
     let trash = trash::Trash::of(&run.settings.provider, &opened.local);
     let purged = if only_local {
         trash.purge_local(before).await
-    } else if opened.pair.first_synced_at.is_some() || run.settings.mode == SyncMode::Mirror {
+    } else if opened.pair.first_synced_at.is_some() || run.settings.mode != SyncMode::Mailbox {
         trash.purge(before).await
     } else {
         Ok(())

@@ -79,7 +79,7 @@ impl Sides<'_> {
             local_unknown: UnknownPaths::default(),
             remote_unknown: UnknownPaths::default(),
         };
-        let (walked, walking) = on_thread(self.walk()?);
+        let (walked, walking) = on_thread(walk(self.local, self.scope)?);
         let mut heads = Heads {
             local: Head::new(walked),
             remote: Head::new(self.listing().await?),
@@ -125,21 +125,25 @@ impl Sides<'_> {
             splits,
         }))
     }
+}
 
-    fn walk(&self) -> Outcome<LocalWalk> {
-        let (files, folders) = (Arc::clone(self.scope), Arc::clone(self.scope));
-        let options = WalkOptions {
-            below: None,
-            skip_file: Box::new(move |path| !files.takes_part(path)),
-            skip_folder: Box::new(move |path| folders.leaves_out(path)),
-            replica: Some(self.scope.replica.clone()),
-        };
-        self.local.walk(options).map_err(|error| {
-            Failure::failed("could not read the local folder")
-                .with_path(self.local.path().display().to_string())
-                .with_source(error)
-        })
-    }
+/// What takes part of the local folder.
+///
+/// # Errors
+/// When it cannot be read at all.
+pub(super) fn walk(local: &LocalFolder, scope: &Arc<Scope>) -> Outcome<LocalWalk> {
+    let (files, folders) = (Arc::clone(scope), Arc::clone(scope));
+    let options = WalkOptions {
+        below: None,
+        skip_file: Box::new(move |path| !files.takes_part(path)),
+        skip_folder: Box::new(move |path| folders.leaves_out(path)),
+        replica: Some(scope.replica.clone()),
+    };
+    local.walk(options).map_err(|error| {
+        Failure::failed("could not read the local folder")
+            .with_path(local.path().display().to_string())
+            .with_source(error)
+    })
 }
 
 /// Walks on another thread. The walk is complete only if that thread ended well: what a panic cut off is not absent.

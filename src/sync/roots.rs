@@ -94,7 +94,7 @@ pub(super) async fn open_local(
                 .to_owned(),
         }));
     }
-    let fills = direction == Direction::Pull
+    let fills = matches!(direction, Direction::Pull | Direction::Both)
         || matches!(
             settings.first_sync,
             super::FirstSync::Remote | super::FirstSync::Merge
@@ -213,7 +213,8 @@ pub(super) async fn may_be_filled_over(opened: &Opened) -> Outcome<bool> {
 pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> {
     let ours = marker(&opened.local)?.as_ref() == Some(&opened.scope.replica);
     let fills = match direction {
-        Direction::Push => None,
+        // What has no row yet is new on its side: an ordinary run goes on with it.
+        Direction::Push | Direction::Both => None,
         Direction::Pull => Some(Filling::Pull),
         Direction::Merge => Some(Filling::Merge),
     };
@@ -259,6 +260,14 @@ pub(super) async fn needs_filling(opened: &Opened) -> Outcome<bool> {
 /// When the database cannot be read.
 pub(super) async fn needs_merge(opened: &Opened) -> Outcome<bool> {
     Ok(!opened.has_base || filling(opened).await? == Some(Filling::Merge))
+}
+
+/// Whether a pull was filling the folder and did not come to its end.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn is_filled_in_part(opened: &Opened) -> Outcome<bool> {
+    Ok(filling(opened).await? == Some(Filling::Pull))
 }
 
 async fn filling(opened: &Opened) -> Outcome<Option<Filling>> {

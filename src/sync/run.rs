@@ -192,7 +192,8 @@ impl Run<'_> {
             let is_partial =
                 matches!(&filled, Err(failure) if failure.kind == FailureKind::Partial);
             let goes_on = filled.is_ok() || is_partial && !roots::needs_filling(opened).await?;
-            if self.options.dry_run || !goes_on {
+            // Where both sides may change, the first run is all that there is to do.
+            if self.options.dry_run || !goes_on || self.settings.mode == SyncMode::Bisync {
                 return filled;
             }
         }
@@ -241,8 +242,11 @@ impl Run<'_> {
 
     /// What comes before the ordinary pass where the two sides have nothing, or not all, agreed on.
     pub(super) async fn fills_first(&self, opened: &Opened) -> Outcome<Option<Direction>> {
-        if self.options.direction.is_some() || self.settings.mode != SyncMode::Mailbox {
+        if self.options.direction.is_some() || self.settings.mode == SyncMode::Mirror {
             return Ok(None);
+        }
+        if self.settings.mode == SyncMode::Bisync {
+            return self.joins(opened).await;
         }
         let fills = match self.settings.first_sync {
             // An empty remote is no truth that could be taken: there is nothing to fill from, and all to be pushed.
@@ -256,6 +260,24 @@ impl Run<'_> {
             _ => Direction::Pull,
         };
         Ok(fills.then_some(direction))
+    }
+
+    /// How a replica joins in bisync mode, instead of an ordinary run.
+    async fn joins(&self, opened: &Opened) -> Outcome<Option<Direction>> {
+        if self.options.resync {
+            return Ok(Some(Direction::Merge));
+        }
+        if opened.has_base {
+            let resumes = self.settings.first_sync == FirstSync::Remote
+                && roots::is_filled_in_part(opened).await?;
+            return Ok(resumes.then_some(Direction::Pull));
+        }
+        Ok(Some(match self.settings.first_sync {
+            // An empty remote is no truth that could be taken.
+            FirstSync::Remote if self.remote_holds_something(opened).await? => Direction::Pull,
+            FirstSync::Local if self.pushes_first(opened).await? => Direction::Push,
+            _ => Direction::Merge,
+        }))
     }
 
     /// Ends with the run's stop, also while the remote does not answer.
@@ -288,7 +310,11 @@ impl Run<'_> {
         report
             .warnings
             .extend(mirror::warning(self.settings, caution));
-        if opened.pair.first_synced_at.is_none() && looked.stop.is_none() {
+        let is_first = match self.settings.mode {
+            SyncMode::Mailbox => opened.pair.first_synced_at.is_none(),
+            SyncMode::Mirror | SyncMode::Bisync => !opened.has_base,
+        };
+        if is_first && looked.stop.is_none() {
             let plan = &looked.observed.plan;
             report.warnings.extend(secrets::warning(plan));
         }

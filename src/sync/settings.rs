@@ -11,7 +11,7 @@ use ows_providers::{Provider, RelPath};
 use super::{CheckpointPace, HostClock};
 use crate::error::Failure;
 use crate::plan::guards::GuardName;
-use crate::plan::{Caution, Direction};
+use crate::plan::{Caution, Direction, Resolve};
 use crate::report::Report;
 use crate::state::StateFaults;
 
@@ -22,6 +22,8 @@ pub enum SyncMode {
     Mailbox,
     /// The remote is the truth.
     Mirror,
+    /// Both sides may change.
+    Bisync,
 }
 
 impl SyncMode {
@@ -30,14 +32,16 @@ impl SyncMode {
         match self {
             Self::Mailbox => "mailbox",
             Self::Mirror => "mirror",
+            Self::Bisync => "bisync",
         }
     }
 
-    /// Which side is the truth in an ordinary run.
+    /// Which way an ordinary run goes.
     pub fn direction(self) -> Direction {
         match self {
             Self::Mailbox => Direction::Push,
             Self::Mirror => Direction::Pull,
+            Self::Bisync => Direction::Both,
         }
     }
 }
@@ -49,7 +53,7 @@ pub enum FirstSync {
     Ask,
     /// The workspace, if it is not empty and the remote has no `.ows/` yet; else as `Ask`.
     Local,
-    /// The remote: fills the workspace, then pushes.
+    /// The remote: fills the workspace; in mailbox mode it pushes then.
     Remote,
     /// Both: each side gets what only the other has, and what differs is kept twice. See [`crate::plan::merge`].
     Merge,
@@ -90,6 +94,8 @@ pub struct PairSettings {
     pub max_change: u8,
     /// See [`FirstSync`].
     pub first_sync: FirstSync,
+    /// Who keeps the name in a conflict.
+    pub conflict_resolve: Resolve,
     /// Keep displaced remote content.
     pub trash_remote: bool,
     /// Keep displaced local content.
@@ -115,6 +121,9 @@ pub struct SyncOptions {
     pub dry_run: bool,
     /// Make one side equal to the other, without a drain.
     pub direction: Option<Direction>,
+    /// Unite both sides anew, whatever the base says: nothing is deleted, and what differs is kept twice. In bisync mode
+    /// only.
+    pub resync: bool,
     /// Guards that this run may pass.
     pub force: BTreeSet<GuardName>,
     /// Wait so long for another run to end.

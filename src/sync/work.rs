@@ -66,6 +66,7 @@ impl Run<'_> {
         report.fates.learn(&observed.plan, applier.fates);
         let known_before = observed.plan.skipped.len() as u64;
         let undecided = observed.plan.undecided;
+        let caution = observed.plan.caution;
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -83,6 +84,11 @@ impl Run<'_> {
         if result.is_ok() && written.is_ok() && !guarded && left == known_before && undecided == 0 {
             roots::complete(opened).await?;
             identity::settled(opened).await?;
+            // A cautious run may have left out of the base what is on both sides.
+            if caution == Caution::None {
+                let ended = opened.state.forget_ended_conflicts(&opened.pair.id);
+                ended.await?;
+            }
         }
         if result.is_ok() && with_mail {
             let is_first = first && !guarded;

@@ -4,7 +4,9 @@
 mod person;
 mod support;
 
+mod accounts;
 mod audit;
+mod bisync;
 mod calls;
 mod caution;
 mod first_run;
@@ -18,6 +20,7 @@ mod mailbox;
 mod max_change;
 mod merge;
 mod mirror;
+mod odd_files;
 mod random;
 mod rows;
 mod stamps;

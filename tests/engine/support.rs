@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ows::cancel::Cancel;
 use ows::error::FailureKind;
-use ows::plan::Direction;
 use ows::plan::guards::GuardName;
+use ows::plan::{Direction, Resolve};
 use ows::report::{Counts, Silent};
 use ows::sync::{Finished, FirstSync, PairSettings, SyncMode, SyncOptions, sync};
 use ows_providers::ErrorKind;
@@ -65,6 +65,7 @@ impl Pair {
             max_delete: 50,
             max_change: 100,
             first_sync: FirstSync::Ask,
+            conflict_resolve: Resolve::Newer,
             trash_remote: true,
             trash_local: true,
             trash_keep_days: 30,

@@ -38,7 +38,7 @@ impl Run<'_> {
         enforcement: Enforcement,
     ) -> Outcome<Taken> {
         let mut lease = opened.lease.lock().await;
-        let is_served = self.settings.mode == SyncMode::Mailbox && enforcement.create_if_absent;
+        let is_served = self.settings.mode != SyncMode::Mirror && enforcement.create_if_absent;
         if lease.is_some() || !is_served {
             return Ok(Taken::AtOnce);
         }

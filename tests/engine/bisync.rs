@@ -1,0 +1,387 @@
+//! Bisync: each outcome of the table with the real engine, first runs, `--resync`, folders that lost their marker, and
+//! rollbacks.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::Utc;
+use ows::error::FailureKind;
+use ows::plan::guards::GuardName;
+use ows::plan::{Direction, Resolve, Side};
+use ows::sync::{FirstSync, SyncMode, SyncOptions};
+use ows_providers::memory::MemoryOptions;
+
+use crate::support::{Pair, clean, files, guard, kept, kind};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn every_kind() -> [MemoryOptions; 3] {
+    [
+        MemoryOptions::s3(),
+        MemoryOptions::folder(),
+        MemoryOptions::drive(),
+    ]
+}
+
+/// A pair in bisync mode, before its first run; the clocks agree.
+pub fn bisync(options: MemoryOptions, local: &[(&str, &str)], remote: &[(&str, &str)]) -> Pair {
+    let mut pair = Pair::new(options, local);
+    pair.settings.mode = SyncMode::Bisync;
+    pair.store.set_now(Utc::now());
+    for (path, content) in remote {
+        pair.store.insert(path, content.as_bytes());
+    }
+    pair
+}
+
+/// A pair whose sides agree on these files.
+pub async fn agreed(options: MemoryOptions, files: &[(&str, &str)]) -> Pair {
+    let pair = bisync(options, files, &[]);
+    clean(&pair.sync().await);
+    pair.later();
+    pair
+}
+
+fn resync() -> SyncOptions {
+    SyncOptions {
+        resync: true,
+        ..SyncOptions::default()
+    }
+}
+
+#[tokio::test]
+async fn what_is_done_on_one_side_is_done_on_the_other() {
+    for options in every_kind() {
+        let pair = agreed(
+            options,
+            &[
+                ("a", "1"),
+                ("b", "2"),
+                ("c", "3"),
+                ("d/e", "4"),
+                ("d/f", "5"),
+            ],
+        )
+        .await;
+        pair.local.write("a", "edited here");
+        pair.store.insert("b", b"edited there");
+        pair.local.remove("c");
+        pair.store.remove("d/f");
+        pair.local.write("new/here", "6");
+        pair.store.insert("new/there", b"7");
+        clean(&pair.sync().await);
+        let expected = files(&[
+            ("a", "edited here"),
+            ("b", "edited there"),
+            ("d/e", "4"),
+            ("new/here", "6"),
+            ("new/there", "7"),
+        ]);
+        assert_eq!(pair.workspace(), expected);
+        assert_eq!(pair.local_trash(), kept(&[("d/f", "5")]));
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_wins_over_a_delete_on_either_side() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2")]).await;
+        pair.local.remove("a");
+        pair.store.insert("a", b"edited there");
+        pair.local.write("b", "edited here");
+        pair.store.remove("b");
+        let finished = pair.sync().await;
+        clean(&finished);
+        assert_eq!(
+            pair.workspace(),
+            files(&[("a", "edited there"), ("b", "edited here")])
+        );
+        assert_eq!(
+            finished.report.warnings.len(),
+            2,
+            "{:?}",
+            finished.report.warnings
+        );
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_done_on_both_sides_is_agreed() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2")]).await;
+        pair.local.write("a", "same");
+        pair.store.insert("a", b"same");
+        pair.local.remove("b");
+        pair.store.remove("b");
+        pair.local.write("c", "new");
+        pair.store.insert("c", b"new");
+        let finished = pair.sync().await;
+        clean(&finished);
+        assert_eq!(
+            finished.report.counts.upload + finished.report.counts.download,
+            0
+        );
+        assert_eq!(pair.workspace(), files(&[("a", "same"), ("c", "new")]));
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn what_differs_on_both_sides_is_kept_twice_and_the_setting_says_who_keeps_the_name() {
+    for (resolve, newer_here, name) in [
+        (Resolve::Newer, true, "here"),
+        (Resolve::Newer, false, "there"),
+        (Resolve::Always(Side::Local), false, "here"),
+        (Resolve::Always(Side::Remote), true, "there"),
+    ] {
+        for options in every_kind() {
+            let mut pair = agreed(options, &[("a.txt", "old")]).await;
+            pair.settings.conflict_resolve = resolve;
+            pair.local.write("a.txt", "here");
+            if newer_here {
+                let long_ago = (Utc::now() - HOUR).timestamp_nanos_opt();
+                pair.store.insert_with_mtime("a.txt", b"there", long_ago);
+            } else {
+                pair.store.insert("a.txt", b"there");
+                pair.local.set_modified("a.txt", SystemTime::now() - HOUR);
+            }
+            let finished = pair.sync().await;
+            clean(&finished);
+            assert_eq!(finished.report.counts.conflict, 1);
+            let other = if name == "here" { "there" } else { "here" };
+            let expected = files(&[("a.txt", name), ("a.txt.conflict", other)]);
+            assert_eq!(pair.workspace(), expected, "{resolve:?}");
+            pair.assert_converged().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_surprises_nobody_joins_by_itself_and_another_one_stops() {
+    let both = [("a", "1"), ("b", "2")];
+    for options in every_kind() {
+        for (local, remote, joins) in [
+            (&[][..], &both[..], true),
+            (&both[..1], &both[..], true),
+            (&both[..], &[][..], true),
+            (&both[..], &both[..], true),
+            (&both[..], &both[..1], false),
+            (&[("a", "other")], &both[..], false),
+        ] {
+            let pair = bisync(options.clone(), local, remote);
+            let finished = pair.sync().await;
+            if joins {
+                clean(&finished);
+                assert_eq!(pair.workspace(), files(&both));
+                pair.assert_converged().await;
+                continue;
+            }
+            assert_eq!(guard(&finished), GuardName::FirstSync);
+            let hint = finished
+                .failure
+                .as_ref()
+                .and_then(|failure| failure.hint.clone());
+            assert!(hint.is_some_and(|hint| hint.contains("--resync")));
+            assert_eq!(pair.workspace(), files(local));
+            assert_eq!(pair.remote(), files(remote));
+            pair.later();
+            clean(&pair.run(resync()).await);
+            assert_eq!(
+                pair.workspace().len(),
+                2 + usize::from(local[0].1 == "other")
+            );
+            pair.assert_converged().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn first_sync_decides_unattended() {
+    for options in every_kind() {
+        for (first, expected) in [
+            (
+                FirstSync::Merge,
+                &[
+                    ("a", "there"),
+                    ("a.conflict", "here"),
+                    ("x", "x"),
+                    ("y", "y"),
+                ][..],
+            ),
+            (FirstSync::Remote, &[("a", "there"), ("y", "y")]),
+            (FirstSync::Local, &[("a", "here"), ("x", "x")]),
+        ] {
+            let mut pair = bisync(
+                options.clone(),
+                &[("a", "here"), ("x", "x")],
+                &[("a", "there"), ("y", "y")],
+            );
+            pair.settings.first_sync = first;
+            pair.local.set_modified("a", SystemTime::now() - HOUR);
+            clean(&pair.sync().await);
+            assert_eq!(pair.workspace(), files(expected), "{first:?}");
+            for content in ["here", "there", "x", "y"] {
+                let kept = pair.contents().contains(content.as_bytes());
+                assert!(kept, "{first:?}: {content} is nowhere");
+            }
+            pair.assert_converged().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_resync_deletes_nothing_and_keeps_what_differs_twice() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+        pair.local.remove("a");
+        pair.store.remove("b");
+        pair.local.write("c", "edited here");
+        clean(&pair.run(resync()).await);
+        let workspace = pair.workspace();
+        assert_eq!(workspace.get("a").map(Vec::as_slice), Some(&b"1"[..]));
+        assert_eq!(workspace.get("b").map(Vec::as_slice), Some(&b"2"[..]));
+        let twice = ["c", "c.conflict"].map(|path| workspace.get(path).cloned());
+        assert!(
+            twice.contains(&Some(b"3".to_vec())) && twice.contains(&Some(b"edited here".to_vec()))
+        );
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_folder_without_its_marker_is_only_filled_and_nothing_of_it_displaces_anything() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+        // Another volume: a template with a file of the same name.
+        for path in ["a", "b", "c", ".ows/replica"] {
+            pair.local.remove(path);
+        }
+        pair.local.write("b", "template");
+        pair.local.write("d", "new");
+        pair.store.remove("c");
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        assert_eq!(
+            pair.workspace(),
+            files(&[("a", "1"), ("b", "template"), ("d", "new")])
+        );
+        assert_eq!(pair.remote(), files(&[("a", "1"), ("b", "2")]));
+        pair.later();
+        clean(&pair.sync().await);
+        for content in ["1", "2", "template", "new"] {
+            assert!(
+                pair.remote()
+                    .values()
+                    .any(|held| held == content.as_bytes()),
+                "{content}"
+            );
+        }
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn an_emptied_remote_stops_the_run() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2")]).await;
+        pair.store.remove("a");
+        pair.store.remove("b");
+        assert_eq!(guard(&pair.sync().await), GuardName::RemoteRoot);
+        assert_eq!(pair.workspace().len(), 2);
+        clean(
+            &pair
+                .run(SyncOptions {
+                    force: [GuardName::RemoteRoot].into(),
+                    ..resync()
+                })
+                .await,
+        );
+        assert_eq!(pair.remote().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn one_way_runs_override_what_was_done_on_the_other_side() {
+    for options in every_kind() {
+        for direction in [Direction::Push, Direction::Pull] {
+            let pair = agreed(options.clone(), &[("a", "1"), ("b", "2")]).await;
+            pair.local.write("a", "here");
+            pair.store.insert("a", b"there");
+            pair.local.write("x", "x");
+            pair.store.insert("y", b"y");
+            let expected = match direction {
+                Direction::Push => files(&[("a", "here"), ("b", "2"), ("x", "x")]),
+                _ => files(&[("a", "there"), ("b", "2"), ("y", "y")]),
+            };
+            clean(&pair.directed(direction).await);
+            assert_eq!(pair.workspace(), expected);
+            assert_eq!(pair.remote(), expected);
+            for content in ["here", "there", "x", "y"] {
+                assert!(pair.contents().contains(content.as_bytes()), "{content}");
+            }
+            pair.assert_converged().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_only_deletes_here_stores_its_checkpoint_too() {
+    let pair = agreed(MemoryOptions::s3(), &[("a", "1"), ("b", "2")]).await;
+    let checkpoint = |pair: &Pair| {
+        let files = pair.store.files();
+        let stored = files
+            .into_iter()
+            .find(|(path, _)| path.starts_with(".ows/base-"));
+        stored.expect("a checkpoint is stored").1
+    };
+    let before = checkpoint(&pair);
+    pair.store.remove("b");
+    clean(&pair.sync().await);
+    assert_eq!(pair.workspace(), files(&[("a", "1")]));
+    assert_ne!(checkpoint(&pair), before);
+}
+
+#[tokio::test]
+async fn after_a_rollback_nothing_is_deleted_and_what_differs_is_kept_twice() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+        let image = pair.state.files();
+        pair.local.write("a", "edited here");
+        pair.local.remove("b");
+        pair.local.write("d", "new");
+        clean(&pair.sync().await);
+        pair.later();
+        // The disk of the state is put back; since then both sides have gone on.
+        for path in pair.state.files().into_keys() {
+            pair.state.remove(&path);
+        }
+        for (path, content) in image {
+            pair.state.write(&path, content);
+        }
+        pair.store.remove("d");
+        pair.store.insert("c", b"edited there");
+        pair.local.write("c", "edited here too");
+        let finished = pair.sync().await;
+        assert_eq!(
+            kind(&finished),
+            Some(FailureKind::Partial),
+            "{:?}",
+            finished.failure
+        );
+        let stop = finished.report.guard.as_ref().map(|stop| stop.name);
+        assert_eq!(stop, Some(GuardName::StateRollback));
+        let workspace = pair.workspace();
+        for content in ["edited here", "edited there", "edited here too", "new"] {
+            let held = workspace.values().any(|held| held == content.as_bytes());
+            assert!(held, "{content} is not in {workspace:?}");
+        }
+        assert_eq!(
+            finished.report.counts.delete_local + finished.report.counts.delete_remote,
+            0
+        );
+        pair.later();
+        clean(&pair.sync().await);
+        pair.assert_converged().await;
+    }
+}
