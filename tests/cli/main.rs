@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
 mod check;
+mod conflicts;
 mod daemon;
 mod demo;
 mod errors;
