@@ -6,6 +6,7 @@ mod support;
 
 mod audit;
 mod bisync;
+mod bisync_trees;
 mod calls;
 mod caution;
 mod first_run;
