@@ -7,6 +7,7 @@ mod support;
 mod accounts;
 mod audit;
 mod bisync;
+mod bisync_trees;
 mod calls;
 mod caution;
 mod conflicts;
