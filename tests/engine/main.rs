@@ -4,6 +4,7 @@
 mod person;
 mod support;
 
+mod accounts;
 mod audit;
 mod bisync;
 mod calls;
@@ -19,6 +20,7 @@ mod mailbox;
 mod max_change;
 mod merge;
 mod mirror;
+mod odd_files;
 mod random;
 mod rows;
 mod stamps;
