@@ -390,8 +390,8 @@ fn each_cell_of_the_table_is_explained_before_it_happens() {
     new there: the next run downloads it: new in the remote
     new alike: both sides hold the same content; the next run only takes note of it
     new both: the next run keeps both versions, one of them under another name: differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`
-    odd: the next run keeps both versions, one of them under another name: a folder in the remote has its name; the file is kept beside it as `.conflict`
-    turned: the next run deletes it in the remote, where it goes to the trash: deleted in the workspace
+    odd: the next run keeps both versions, one of them under another name: a folder in the remote has its name; the file is kept beside it as `.conflict`; then it creates the folder in the workspace: new in the remote
+    turned: the next run deletes it in the remote, where it goes to the trash: deleted in the workspace; then it uploads it: new in the workspace
     turned/in: the next run deletes it in the remote, where it goes to the trash: deleted in the workspace
     never was: there is no such file or folder on either side, and none is remembered
     ");
