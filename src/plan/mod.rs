@@ -315,7 +315,7 @@ impl Reason {
             Self::Renamed(Local) => "renamed in the workspace",
             Self::Renamed(Remote) => "renamed in the remote",
             Self::Newer(Local) => {
-                "differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`"
+                "differs, and the workspace's keeps the name; the remote's is kept beside it as `.conflict`"
             }
             Self::Newer(Remote) => {
                 "differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`"
