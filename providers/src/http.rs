@@ -406,7 +406,7 @@ fn explicit_proxy(text: &str) -> Result<reqwest::Proxy, HttpSetupError> {
         .map_err(|error| refuse(&innermost(&error.without_url())))
 }
 
-fn is_loopback(host: &Host<&str>) -> bool {
+pub(crate) fn is_loopback(host: &Host<&str>) -> bool {
     match host {
         Host::Domain(name) => is_loopback_name(name),
         Host::Ipv4(address) => address.is_loopback(),

@@ -10,7 +10,7 @@ use super::conditions::{Conditional, expect};
 use super::outcome::Problem;
 use super::source::{self, Reading};
 use crate::local::LocalError;
-use crate::plan::{Action, mailbox};
+use crate::plan::{Action, Fate, mailbox};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 impl Applier {
@@ -107,7 +107,7 @@ impl Applier {
         let Some(displaced) = &action.remote else {
             return Ok(Precondition::Absent);
         };
-        if action.keep_displaced && self.keep_remote {
+        if action.keep_displaced && self.fates.remote == Fate::Trash {
             // Copied rather than renamed where that can be done: whoever looks meanwhile finds the old content or the new.
             let stays = self.provider.capabilities().copy;
             let renamed = self

@@ -173,7 +173,7 @@ pub fn remote_root(plan: &Plan, direction: Direction) -> Stop {
              (into its trash): `ows sync --force remote-root --force max-delete`; nothing was changed"
         }
         Direction::Pull => {
-            "if it is meant to be empty, and the workspace shall be emptied too (into its trash): \
+            "if it is meant to be empty, and the workspace shall be emptied too: \
              `ows sync --direction pull --force remote-root`; nothing was changed"
         }
     };

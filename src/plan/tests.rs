@@ -465,7 +465,11 @@ fn outcome(world: &World, direction: Direction) -> String {
     let plan = plan(world, direction);
     if let Some(action) = plan.actions().next() {
         let trash = if action.keep_displaced { " +trash" } else { "" };
-        return format!("{}{trash}: {}", action.op.name(), action.reason.text());
+        return format!(
+            "{}{trash}: {}",
+            action.op.name(),
+            action.told(Fates::default())
+        );
     }
     match plan.records.first() {
         Some(Record::Agree(_) | Record::Stored { .. }) => "record".to_owned(),

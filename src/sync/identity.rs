@@ -94,7 +94,7 @@ impl Rollback {
     }
 }
 
-const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted, into the trash; to skip this \
+const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted; to skip this \
                     caution: `ows sync --force state-rollback`";
 
 /// What a look at the checkpoint has shown, to be recorded when the run goes on.
@@ -313,7 +313,7 @@ fn matters(action: &Action) -> bool {
 
 /// Whether an action changes the base: all do but the removal of what never was in it.
 pub(super) fn changes_base(action: &Action) -> bool {
-    action.op.deletes_from().is_none() || action.base.is_some()
+    action.op.deletes_from().is_none() || action.is_known
 }
 
 /// Whether what was stored at this time was there when our own upload had ended.
@@ -410,17 +410,22 @@ pub(super) fn tell(
         return result;
     };
     let message = rollback.message();
-    report
-        .warnings
-        .push(format!("{message}; {}", rollback.consequence()));
+    report.warnings.push(format!(
+        "guard `{}`: {message}; {}",
+        GuardName::StateRollback.name(),
+        rollback.consequence()
+    ));
     report.guard.get_or_insert_with(|| rollback.guard());
-    result.and_then(|()| {
-        Err(Failure::new(
+    match result {
+        Ok(()) => Err(Failure::new(
             FailureKind::Partial,
             "finished with caution, since the database or the remote was put back in time",
         )
-        .with_hint(HINT))
-    })
+        .with_hint(HINT)),
+        // What was left alone was left alone for that reason, so that this is what helps.
+        Err(failure) if failure.kind == FailureKind::Partial => Err(failure.with_hint(HINT)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Keeps the checkpoints of one process apart: hand one to all its runs of a pair, and call [`flush_checkpoint`] at its

@@ -457,8 +457,8 @@ pub(super) async fn local_root(
         None if is_damaged(&opened.local)? => Ok(Some(stop(
             "the replica marker `.ows/replica` of the local folder is damaged, so the folder is not known to be the one \
              that was synced before",
-            "to make the folder equal to the remote, and mark it again: `ows sync --direction pull`, which keeps what it \
-             displaces in the trash; or bring `.ows/replica` back from a copy; nothing was changed",
+            "to make the folder equal to the remote, and mark it again: `ows sync --direction pull`, and with `--dry-run` to \
+             see before what it displaces; or bring `.ows/replica` back from a copy; nothing was changed",
         ))),
         None => Ok(Some(stop(
             "the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced \

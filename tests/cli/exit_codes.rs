@@ -139,7 +139,7 @@ fn a_run_out_of_time_is_124_and_what_was_finished_counts() {
     world.write("workspace/b", "b");
     let second = When::op(Op::Put).key("b").always();
     server.access().fault(second, Then::Hang);
-    let ran = world.ows(&["sync", "--timeout", "1"]);
+    let ran = world.ows(&["sync", "--timeout", "8"]);
     insta::assert_snapshot!(ran.shown(), @r#"
     exit code: 124
     --- stdout
@@ -148,7 +148,7 @@ fn a_run_out_of_time_is_124_and_what_was_finished_counts() {
     error: the run's time is over
     hint: what was finished before it counts; run again to go on, or raise `timeout`
     "#);
-    let json = world.json(&["sync", "--timeout", "1"]);
+    let json = world.json(&["sync", "--timeout", "8"]);
     assert_eq!(json["exit_code"], 124);
     assert_eq!(json["counts"]["unchanged"], 1);
     server.access().clear_faults();

@@ -15,6 +15,7 @@ mod help;
 mod hostile;
 mod import;
 mod lease;
+mod mirror;
 mod overlap;
 mod progress;
 mod round;

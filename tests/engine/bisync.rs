@@ -324,3 +324,64 @@ async fn one_way_runs_override_what_was_done_on_the_other_side() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_run_that_only_deletes_here_stores_its_checkpoint_too() {
+    let pair = agreed(MemoryOptions::s3(), &[("a", "1"), ("b", "2")]).await;
+    let checkpoint = |pair: &Pair| {
+        let files = pair.store.files();
+        let stored = files
+            .into_iter()
+            .find(|(path, _)| path.starts_with(".ows/base-"));
+        stored.expect("a checkpoint is stored").1
+    };
+    let before = checkpoint(&pair);
+    pair.store.remove("b");
+    clean(&pair.sync().await);
+    assert_eq!(pair.workspace(), files(&[("a", "1")]));
+    assert_ne!(checkpoint(&pair), before);
+}
+
+#[tokio::test]
+async fn after_a_rollback_nothing_is_deleted_and_what_differs_is_kept_twice() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1"), ("b", "2"), ("c", "3")]).await;
+        let image = pair.state.files();
+        pair.local.write("a", "edited here");
+        pair.local.remove("b");
+        pair.local.write("d", "new");
+        clean(&pair.sync().await);
+        pair.later();
+        // The disk of the state is put back; since then both sides have gone on.
+        for path in pair.state.files().into_keys() {
+            pair.state.remove(&path);
+        }
+        for (path, content) in image {
+            pair.state.write(&path, content);
+        }
+        pair.store.remove("d");
+        pair.store.insert("c", b"edited there");
+        pair.local.write("c", "edited here too");
+        let finished = pair.sync().await;
+        assert_eq!(
+            kind(&finished),
+            Some(FailureKind::Partial),
+            "{:?}",
+            finished.failure
+        );
+        let stop = finished.report.guard.as_ref().map(|stop| stop.name);
+        assert_eq!(stop, Some(GuardName::StateRollback));
+        let workspace = pair.workspace();
+        for content in ["edited here", "edited there", "edited here too", "new"] {
+            let held = workspace.values().any(|held| held == content.as_bytes());
+            assert!(held, "{content} is not in {workspace:?}");
+        }
+        assert_eq!(
+            finished.report.counts.delete_local + finished.report.counts.delete_remote,
+            0
+        );
+        pair.later();
+        clean(&pair.sync().await);
+        pair.assert_converged().await;
+    }
+}

@@ -4,6 +4,7 @@
 mod person;
 mod support;
 
+mod accounts;
 mod audit;
 mod bisync;
 mod calls;
@@ -20,6 +21,7 @@ mod mailbox;
 mod max_change;
 mod merge;
 mod mirror;
+mod odd_files;
 mod random;
 mod rows;
 mod stamps;

@@ -24,7 +24,7 @@ use object_store::client::{HttpRequest, HttpRequestBody, HttpResponse, HttpServi
 use super::address::{Address, encode_value};
 use super::error::{self, Answer, Attempt};
 use super::object::etag_of;
-use crate::http::{ExtraTime, HttpStack};
+use crate::http::{ExtraTime, HttpStack, is_loopback};
 use crate::layers::CallCounter;
 use crate::{ErrorKind, Precondition, Result};
 
@@ -124,6 +124,10 @@ pub(super) struct Client {
     /// A bucket whose objects are locked wants `Content-MD5` with every write. It is found out by the first refusal,
     /// because computing MD5 for all would cost more than everything else together.
     wants_md5: AtomicBool,
+    /// What is sent cannot be altered on its way: TLS, or no way at all. Then the content of large bodies is not part of
+    /// the signature, as with Amazon's own tools: SHA-256 over it would cost as much as all else that is done to it.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html>, `UNSIGNED-PAYLOAD`.
+    is_safe_way: bool,
     counter: Option<Arc<CallCounter>>,
 }
 
@@ -147,6 +151,7 @@ impl Client {
         counter: Option<Arc<CallCounter>>,
     ) -> Self {
         Self {
+            is_safe_way: is_safe_way(address.bucket_url()),
             http,
             address,
             region,
@@ -342,12 +347,14 @@ impl Client {
         let small = request.body().content_length() <= HASH_INLINE;
         let region = self.region.clone();
         let credential = Arc::clone(credential);
+        let signs_content = small || !self.is_safe_way;
         let sign = move || {
-            let outcome =
-                AwsAuthorizer::new(&credential, "s3", &region).try_authorize(&mut request, None);
+            let outcome = AwsAuthorizer::new(&credential, "s3", &region)
+                .with_sign_payload(signs_content)
+                .try_authorize(&mut request, None);
             outcome.map(|()| request)
         };
-        if small {
+        if !signs_content || small {
             return sign().map_err(|error| failed(error.to_string()));
         }
         tokio::task::spawn_blocking(sign)
@@ -397,6 +404,13 @@ async fn read(
     Ok(bytes)
 }
 
+/// Whether nobody can alter what is sent to an address.
+fn is_safe_way(address: &str) -> bool {
+    url::Url::parse(address).is_ok_and(|url| {
+        url.scheme() == "https" || url.host().is_some_and(|host| is_loopback(&host))
+    })
+}
+
 fn add_md5(call: Call) -> Call {
     let text = BASE64_STANDARD.encode(Md5::digest(&call.body));
     match HeaderValue::from_str(&text) {
@@ -427,5 +441,25 @@ fn redact(message: String, credential: &AwsCredential) -> String {
     match message.find("Signature=") {
         Some(at) => format!("{}[hidden]", &message[..at]),
         None => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_safe_way;
+
+    #[test]
+    fn only_what_cannot_be_altered_on_its_way_goes_without_a_signature_over_its_content() {
+        for (address, safe) in [
+            ("https://s3.eu-west-1.amazonaws.com/box", true),
+            ("http://127.0.0.1:9000/box", true),
+            ("http://localhost:9000/box", true),
+            ("http://[::1]:9000/box", true),
+            ("http://10.0.0.7:9000/box", false),
+            ("http://minio.internal/box", false),
+            ("no address", false),
+        ] {
+            assert_eq!(is_safe_way(address), safe, "{address}");
+        }
     }
 }

@@ -316,7 +316,7 @@ async fn put_error(condition: Precondition, reply: Answer) -> Error {
 #[tokio::test]
 async fn a_put_carries_its_condition_and_tells_how_it_failed() {
     let etag = || answer(200, "").header("ETag", "\"e2\"");
-    let server = Server::scripted(vec![etag(), etag(), etag()]).await;
+    let server = Server::scripted(vec![etag(), etag(), etag(), etag()]).await;
     let provider = server.provider_with(|options| {
         options.sse = Some("aws:kms".to_owned());
         options.storage_class = Some("STANDARD_IA".to_owned());
@@ -360,6 +360,23 @@ async fn a_put_carries_its_condition_and_tells_how_it_failed() {
         );
         assert_eq!(request.header("x-amz-security-token"), Some(TOKEN));
     }
+
+    let large = Bytes::from(vec![7; 1 << 20]);
+    let options = PutOptions {
+        precondition: Precondition::Any,
+        mtime_ns: None,
+        md5: None,
+    };
+    let loopback = provider.put(&path("a b"), large, options).await;
+    loopback.unwrap();
+    assert_eq!(
+        server
+            .asked()
+            .last()
+            .unwrap()
+            .header("x-amz-content-sha256"),
+        Some("UNSIGNED-PAYLOAD")
+    );
 
     let version = || Precondition::Version(Version("e1".into()));
     for (condition, reply, kind) in [
