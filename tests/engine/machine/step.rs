@@ -2,6 +2,8 @@
 //! that does not fit the world as it is then (nothing to delete, a file in the way) does nothing, so every part of a
 //! history is a history.
 
+use std::fmt;
+
 use ows::plan::{Resolve, Side};
 use ows::sync::FirstSync;
 use ows_providers::layers::Moment;
@@ -55,7 +57,7 @@ pub enum Kind {
 }
 
 /// What does not change in a history.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Setting {
     pub kind: Kind,
     pub store: MemoryOptions,
@@ -65,6 +67,27 @@ pub struct Setting {
     pub transfers: usize,
     /// Whether the hosts hold files before they are joined.
     pub holds_files: Vec<bool>,
+}
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store = &self.store;
+        write!(
+            formatter,
+            "{:?} of {} per page, {:?}, {:?}, versioning {:?}, rename {}; {} hosts, with files {:?}, {:?}, {:?}, {} transfers",
+            self.kind,
+            store.page_size,
+            store.versions,
+            store.alteration,
+            store.enforced.versioning,
+            store.rename,
+            self.hosts,
+            self.holds_files,
+            self.first_sync,
+            self.resolve,
+            self.transfers,
+        )
+    }
 }
 
 /// Where somebody works.

@@ -21,6 +21,9 @@ use crate::support::Pair;
 /// How far the times of files lie back at least: none of them is later than the clock, whatever clocks were set to.
 const PAST: Duration = Duration::from_secs(10 * 86_400);
 
+/// Characters of a line of the diary.
+const LINE: usize = 500;
+
 pub struct World {
     pub setting: Setting,
     pub hosts: Vec<Host>,
@@ -98,7 +101,10 @@ impl World {
         world
     }
 
-    pub fn note(&self, text: String) {
+    pub fn note(&self, mut text: String) {
+        if let Some((end, _)) = text.char_indices().nth(LINE) {
+            text.truncate(end);
+        }
         lock(&self.diary).push(text);
     }
 
@@ -344,12 +350,12 @@ impl World {
         files
     }
 
+    /// Where a store has no folders a file may lie below another one; no host could hold that, and people do not do it.
     fn fits_remotely(&self, path: &str) -> bool {
-        if !self.setting.store.folders {
-            return true;
-        }
-        let is_dir = self.store.dirs().iter().any(|dir| dir == path);
-        !is_dir && !above(path).any(|folder| self.store.get(&folder).is_some())
+        let below = format!("{path}/");
+        let is_folder = self.store.files().keys().any(|key| key.starts_with(&below))
+            || self.store.dirs().iter().any(|dir| dir == path);
+        !is_folder && !above(path).any(|folder| self.store.get(&folder).is_some())
     }
 
     fn is_free_remotely(&self, path: &str) -> bool {
