@@ -18,6 +18,7 @@ mod hosts;
 mod identity;
 mod ingest;
 mod lease;
+mod machine;
 mod mailbox;
 mod max_change;
 mod merge;
