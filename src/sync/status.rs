@@ -208,6 +208,7 @@ impl Enforces {
                 "large files: replace only the version seen",
                 word(conditions.complete_if_match),
             ),
+            ("copy only if absent", word(conditions.copy_if_absent)),
             (
                 "keeps old versions",
                 match conditions.versioning {
