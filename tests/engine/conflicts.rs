@@ -262,7 +262,7 @@ async fn a_conflict_about_a_copy_takes_the_next_number() {
         ("a", "a.conflict4"),
     ] {
         pair.later();
-        pair.local.write(name, &format!("{name} here"));
+        pair.local.write(name, format!("{name} here"));
         pair.store.insert(name, format!("{name} there").as_bytes());
         clean(&pair.sync().await);
         let held = pair.remote().remove(copy);
@@ -289,7 +289,7 @@ async fn conflicts_about_a_name_and_its_copies_in_one_run_get_different_names() 
         clean(&pair.sync().await);
         pair.later();
         for name in ["a", "a.conflict"] {
-            pair.local.write(name, &format!("{name} here"));
+            pair.local.write(name, format!("{name} here"));
             pair.store.insert(name, format!("{name} there").as_bytes());
         }
         clean(&pair.sync().await);
