@@ -7,6 +7,7 @@ use ows_providers::layers::CallCounts;
 use serde::{Serialize, Serializer};
 
 use crate::error::Failure;
+use crate::plan::Fates;
 use crate::plan::guards::Stop;
 
 /// Takes part in a run as a listener. The command line draws a bar; tests collect; a program that embeds the library
@@ -165,6 +166,9 @@ pub struct Report {
     pub warnings: Vec<String>,
     pub errors: Vec<PathProblem>,
     pub guard: Option<Stop>,
+    /// What became, or would become, of what was deleted: the words of the text, where JSON tells it with each action.
+    #[serde(skip)]
+    pub fates: Fates,
 }
 
 impl Report {
@@ -187,6 +191,7 @@ impl Report {
             warnings: Vec::new(),
             errors: Vec::new(),
             guard: None,
+            fates: Fates::default(),
         }
     }
 

@@ -124,6 +124,36 @@ pub struct BaseRow {
     pub remote: RemoteStamp,
 }
 
+/// Whose content gave its name up in a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lost {
+    /// That of the local side.
+    Local,
+    /// That of the remote.
+    Remote,
+    /// Nobody remembers.
+    Unknown,
+}
+
+impl Lost {
+    /// Its name in the database and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What has this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Local, Self::Remote, Self::Unknown]
+            .into_iter()
+            .find(|lost| lost.name() == name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

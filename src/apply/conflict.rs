@@ -1,13 +1,15 @@
 //! Conflicts: what does not keep its name is on both sides under another one before anything takes its place.
 //!
-//! First a copy of it is made locally, under a name that is free on both sides. Then the copy is uploaded, and the base
-//! learns of it. What keeps the name replaces it last. A run that is killed in between leaves the sides different as they
+//! First it is recorded whose content goes where, and a copy of it is made locally, under a name that is free on both
+//! sides. Then the copy is uploaded, and the base learns of it. What keeps the name replaces it last. A run that is killed in between leaves the sides different as they
 //! were; the next one finds the copy, sees that it holds the same, and goes on from there, so that no copy is made of
 //! what has one.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use chrono::Utc;
 use ows_providers::hash::ContentHashes;
 use ows_providers::{EntryKind, ErrorKind, RelPath, SortKey};
 
@@ -16,15 +18,19 @@ use super::fetch::Landing;
 use super::outcome::Problem;
 use super::source::Reading;
 use super::upload::blocking;
-use super::{Applier, sides_equal};
+use super::{Applier, lock, sides_equal};
 use crate::local::{
     Commit, Displace, Expect, Hashed, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId,
 };
 use crate::plan::{Action, Keeps, Op, merge};
-use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
+use crate::state::ConflictRecord;
+use crate::tree::{BaseRow, LocalFingerprint, Lost, RemoteStamp};
 
 /// How many names are tried for a copy.
 const NAMES: u32 = 1000;
+
+/// How often another name is looked for when somebody else has taken the one that was chosen.
+const TRIES: u32 = 4;
 
 /// Bytes copied at once.
 const CHUNK: usize = 256 * 1024;
@@ -52,14 +58,7 @@ impl Applier {
         keeps: Keeps,
     ) -> Result<(), Problem> {
         let loser = self.loser(action, keeps).await?;
-        let place = self.place(&action.key.path, &loser).await?;
-        // Files make room for folders before anything is transferred, and among the transfers is that of a copy that an
-        // earlier run has left on this side alone. It has its turn.
-        let has_its_turn =
-            keeps == Keeps::Folder && place.local.is_some() && place.remote.is_none();
-        if !has_its_turn {
-            self.copy_aside(action, &loser, place).await?;
-        }
+        self.keep_copy(action, keeps, &loser).await?;
         match (keeps, loser) {
             (Keeps::Local, _) => {
                 let row = self
@@ -94,6 +93,52 @@ impl Applier {
         }
     }
 
+    /// Sees to it that what gives its name up is on both sides under another one. Two hosts may choose the same name at
+    /// once: whoever finds it taken looks for the next one, and takes the copy that it has made already along.
+    async fn keep_copy(
+        self: &Arc<Self>,
+        action: &Action,
+        keeps: Keeps,
+        loser: &Loser,
+    ) -> Result<(), Problem> {
+        let path = &action.key.path;
+        let _turn = self.shared.naming.turn(path).await;
+        let mut made = None;
+        for tries_left in (0..TRIES).rev() {
+            let place = self.place(path, loser).await?;
+            // Files make room for folders before anything is transferred, and among the transfers is that of a copy that
+            // an earlier run has left on this side alone. It has its turn.
+            let has_its_turn =
+                keeps == Keeps::Folder && place.local.is_some() && place.remote.is_none();
+            self.remember(path, &place.path, loser).await?;
+            if has_its_turn {
+                return Ok(());
+            }
+            match self.copy_aside(action, loser, place, &mut made).await {
+                Err(Problem::Left(why)) if tries_left > 0 => {
+                    tracing::debug!(%path, why, "the copy of a conflict is tried again");
+                }
+                other => return other,
+            }
+        }
+        Ok(())
+    }
+
+    /// Records which side's content lies under the name of the copy, before it lies there.
+    async fn remember(&self, path: &RelPath, copy: &RelPath, loser: &Loser) -> Result<(), Problem> {
+        let conflict = ConflictRecord {
+            path: path.clone(),
+            copy: copy.clone(),
+            lost: match loser {
+                Loser::Local(_) => Lost::Local,
+                Loser::Remote(_) => Lost::Remote,
+            },
+            run: self.run.clone(),
+            at: Utc::now(),
+        };
+        Ok(self.state.record_conflict(&self.pair, &conflict).await?)
+    }
+
     async fn loser(&self, action: &Action, keeps: Keeps) -> Result<Loser, Problem> {
         let remote = match (keeps, &action.local, &action.remote) {
             (Keeps::Local, _, Some(remote)) | (Keeps::Folder, None, Some(remote)) => remote,
@@ -124,6 +169,10 @@ impl Applier {
         for attempt in 1..=NAMES {
             let candidate =
                 merge::conflict_name(path, attempt).map_err(|error| too_long(error.to_string()))?;
+            // It is about this very file.
+            if candidate == *path {
+                continue;
+            }
             if let Some(objection) = self.provider.capabilities().names.objection(&candidate) {
                 return Err(too_long(objection.to_string()));
             }
@@ -196,21 +245,26 @@ impl Applier {
         Ok(sides_equal(self.provider.as_ref(), path, remote, &hashes).await?)
     }
 
-    /// Makes what is missing of the copy on both sides, and records it.
+    /// Makes what is missing of the copy on both sides, and records it. `made` is the copy that was made for another
+    /// place, which turned out to be taken: it is moved here.
     async fn copy_aside(
         self: &Arc<Self>,
         action: &Action,
         loser: &Loser,
         place: Place,
+        made: &mut Option<(RelPath, LocalFingerprint)>,
     ) -> Result<(), Problem> {
         let Place {
             path: copy,
             local,
             remote,
         } = place;
-        let fingerprint = match (local, loser) {
-            (Some(there), _) => there.fingerprint,
-            (None, Loser::Local(hashed)) => {
+        let fingerprint = match (local, made.take(), loser) {
+            (Some(there), _, _) => there.fingerprint,
+            (None, Some((taken, fingerprint)), _) => {
+                self.move_copy(taken, &copy, fingerprint).await?
+            }
+            (None, None, Loser::Local(hashed)) => {
                 let (local, from, to) = (
                     Arc::clone(&self.local),
                     action.key.path.clone(),
@@ -224,7 +278,7 @@ impl Applier {
                 blocking(move || copy_local(&local, &from, &to, &expected, &replica, run.as_str()))
                     .await??
             }
-            (None, Loser::Remote(stamp)) => {
+            (None, None, Loser::Remote(stamp)) => {
                 let landing = Landing {
                     path: copy.clone(),
                     expect: Expect::Absent,
@@ -236,6 +290,7 @@ impl Applier {
                 self.fetch(&action.key.path, stamp, landing).await?.local
             }
         };
+        *made = Some((copy.clone(), fingerprint.clone()));
         let key = SortKey::file(copy);
         let row = match remote {
             Some(mut remote) => {
@@ -256,6 +311,31 @@ impl Applier {
             }
         };
         Ok(self.base.agreed(row).await?)
+    }
+
+    /// Gives a copy of this run the next name.
+    async fn move_copy(
+        &self,
+        taken: RelPath,
+        copy: &RelPath,
+        fingerprint: LocalFingerprint,
+    ) -> Result<LocalFingerprint, Problem> {
+        let (local, from, to) = (Arc::clone(&self.local), taken.clone(), copy.clone());
+        let renamed = blocking(move || local.rename(&from, &to, &fingerprint)).await??;
+        self.state.forget_conflict(&self.pair, &taken).await?;
+        Ok(renamed)
+    }
+}
+
+/// Lets the conflicts about one name, and about the copies beside it, choose their names one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Naming(Mutex<HashMap<RelPath, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Naming {
+    async fn turn(&self, path: &RelPath) -> tokio::sync::OwnedMutexGuard<()> {
+        let original = merge::original_of(path).unwrap_or_else(|| path.clone());
+        let turn = Arc::clone(lock(&self.0).entry(original).or_default());
+        turn.lock_owned().await
     }
 }
 

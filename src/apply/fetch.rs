@@ -17,7 +17,7 @@ use crate::local::{
     Commit, Displace, Expect, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId,
     WalkOptions,
 };
-use crate::plan::Action;
+use crate::plan::{Action, Fate};
 use crate::report::Reporter;
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
@@ -53,6 +53,8 @@ pub struct Fetched {
     pub local: LocalFingerprint,
     /// The version that was read.
     pub entry: Entry,
+    /// What it replaced had other names as well; those still lead to the old content.
+    pub broke_hard_link: bool,
 }
 
 impl Applier {
@@ -69,7 +71,7 @@ impl Applier {
         let landing = Landing {
             path: action.key.path.clone(),
             expect,
-            displaced: if action.keep_displaced && self.keep_local {
+            displaced: if action.keep_displaced && self.fates.local == Fate::Trash {
                 Displace::Trash
             } else {
                 Displace::Drop
@@ -99,7 +101,7 @@ impl Applier {
         version: &RemoteStamp,
         landing: Landing,
     ) -> Result<Fetched, Problem> {
-        fetch(
+        let fetched = fetch(
             self.provider.as_ref(),
             &self.local,
             self.reporter.as_ref(),
@@ -107,7 +109,14 @@ impl Applier {
             version,
             landing,
         )
-        .await
+        .await?;
+        if fetched.broke_hard_link {
+            self.tally().warnings.push(format!(
+                "`{}`: had other names (hard links), which still lead to the old content: they are files of their own now",
+                fetched.path
+            ));
+        }
+        Ok(fetched)
     }
 }
 
@@ -172,14 +181,19 @@ pub async fn fetch(
     if let Some(error) = failure {
         return Err(error.into());
     }
-    let (path, local) = written.map_err(|error| match error {
+    let landed = written.map_err(|error| match error {
         WriteError::Local(error) if error.kind == LocalErrorKind::Changed => Problem::Left(
             "the local file changed after it was looked at, so it was left alone".into(),
         ),
         WriteError::Local(error) => error.into(),
         WriteError::Content(message) => Problem::Failed(message),
     })?;
-    Ok(Fetched { path, local, entry })
+    Ok(Fetched {
+        path: landed.path,
+        local: landed.local,
+        entry,
+        broke_hard_link: landed.broke_hard_link,
+    })
 }
 
 async fn check_space(local: &Arc<LocalFolder>, size: u64) -> Result<(), Problem> {
@@ -207,6 +221,13 @@ struct Expected {
     proves: bool,
 }
 
+/// Where a file landed, and what is there now.
+struct Landed {
+    path: RelPath,
+    local: LocalFingerprint,
+    broke_hard_link: bool,
+}
+
 enum WriteError {
     Local(LocalError),
     Content(String),
@@ -223,7 +244,7 @@ fn write(
     landing: &Landing,
     mut pieces: mpsc::Receiver<Piece>,
     expected: &Expected,
-) -> Result<(RelPath, LocalFingerprint), WriteError> {
+) -> Result<Landed, WriteError> {
     let path = &landing.path;
     clear_empty_folders(local, path)?;
     let mut temp = local.new_file(path, &landing.replica)?;
@@ -266,7 +287,11 @@ fn write(
         if let Ok(hashed) = local.hash(there)
             && hashed.fingerprint.blake3 == Some(digest.blake3)
         {
-            return Ok((there.clone(), hashed.fingerprint));
+            return Ok(Landed {
+                path: there.clone(),
+                local: hashed.fingerprint,
+                broke_hard_link: false,
+            });
         }
     }
     let placed = temp.commit(&Commit {
@@ -275,7 +300,11 @@ fn write(
         run: landing.run.as_str(),
         mtime_ns: expected.entry.mtime_ns.or(expected.entry.modified_at_ns),
     })?;
-    Ok((path.clone(), placed.fingerprint))
+    Ok(Landed {
+        path: path.clone(),
+        local: placed.fingerprint,
+        broke_hard_link: placed.broke_hard_link,
+    })
 }
 
 /// A remote without folders knows nothing of the empty ones here; one that stands where a file is to go is removed.

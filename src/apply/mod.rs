@@ -31,7 +31,7 @@ use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::ids::{PairId, RunId};
 use crate::local::{LocalFolder, ReplicaId};
-use crate::plan::{Action, Op, Plan, Record, Side};
+use crate::plan::{Action, Fates, Op, Plan, Record, Side, merge};
 use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
@@ -81,10 +81,8 @@ pub struct Applier {
     pub base: BaseHandle,
     /// Which conditions the remote enforces.
     pub enforcement: Enforcement,
-    /// Displaced remote content is copied to `.ows/trash` first.
-    pub keep_remote: bool,
-    /// Displaced local content is moved to `.ows/trash` first.
-    pub keep_local: bool,
+    /// What becomes of displaced content: what goes to `.ows/trash` is copied, or moved, there first.
+    pub fates: Fates,
     /// Files in flight at once.
     pub transfers: usize,
     /// Keep a line for each action; with a million of them that is a lot of memory.
@@ -111,6 +109,7 @@ pub struct Shared {
     brings_back: AtomicBool,
     fatal: Mutex<Option<Failure>>,
     deferred: Mutex<Vec<Action>>,
+    naming: conflict::Naming,
 }
 
 impl Default for Shared {
@@ -126,6 +125,7 @@ impl Default for Shared {
             brings_back: AtomicBool::new(false),
             fatal: Mutex::new(None),
             deferred: Mutex::new(Vec::new()),
+            naming: conflict::Naming::default(),
         }
     }
 }
@@ -356,6 +356,14 @@ impl Applier {
                     .agreed(self.upload(action, reading).await?)
                     .await?
             }
+            // Where the remote cannot keep two hosts from giving two copies one name, this is where the other one is lost.
+            Op::Download if merge::original_of(path).is_some() => {
+                let kept = Action {
+                    keep_displaced: true,
+                    ..action.clone()
+                };
+                self.base.agreed(self.download(&kept).await?).await?
+            }
             Op::Download => self.base.agreed(self.download(action).await?).await?,
             Op::MoveRemote { from, old } => {
                 let row = self.move_remote(action, from, old).await?;
@@ -412,7 +420,7 @@ impl Applier {
             op: action.op.name().to_owned(),
             path: action.key.path.to_string(),
             bytes: action.bytes(),
-            reason: action.reason.text().to_owned(),
+            reason: action.told(self.fates),
         };
         self.reporter.done(&line);
         let mut tally = lock(&self.shared.tally);

@@ -9,7 +9,7 @@ use super::conditions::expect;
 use super::outcome::Problem;
 use super::upload::blocking;
 use crate::local::{Displace, LocalErrorKind, Observed};
-use crate::plan::Action;
+use crate::plan::{Action, Fate};
 
 impl Applier {
     /// Deletes the remote file, after a last look that the workspace still has none, and after it lies in the trash. False
@@ -24,7 +24,7 @@ impl Applier {
             return Ok(true);
         };
         if action.keep_displaced
-            && self.keep_remote
+            && self.fates.remote == Fate::Trash
             && self.keep_remote_copy(path, remote, false).await?
         {
             return Ok(true);
@@ -71,7 +71,7 @@ impl Applier {
             return Ok(true);
         };
         let run = self.run.clone();
-        let displaced = if self.keep_local {
+        let displaced = if self.fates.local == Fate::Trash {
             Displace::Trash
         } else {
             Displace::Drop

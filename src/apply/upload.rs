@@ -9,7 +9,7 @@ use super::Applier;
 use super::conditions::{Conditional, expect};
 use super::outcome::Problem;
 use super::source::{self, Reading};
-use crate::plan::{Action, mailbox};
+use crate::plan::{Action, Fate, mailbox};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 impl Applier {
@@ -106,7 +106,7 @@ impl Applier {
         let Some(displaced) = &action.remote else {
             return Ok(Precondition::Absent);
         };
-        if action.keep_displaced && self.keep_remote {
+        if action.keep_displaced && self.fates.remote == Fate::Trash {
             // Copied rather than renamed where that can be done: whoever looks meanwhile finds the old content or the new.
             let stays = self.provider.capabilities().copy;
             let renamed = self

@@ -1,5 +1,6 @@
 //! How values are written for people. Names come from strangers and are escaped before they reach a terminal.
 
+use ows::plan::Fate;
 use ows::report::{ActionLine, Report};
 
 /// A number of bytes for people.
@@ -75,26 +76,22 @@ pub fn summary(report: &Report) -> String {
             parts.push(format!("{count} {text}"));
         }
     };
-    let (uploaded, downloaded, renamed, gone) = if report.dry_run {
-        (
-            "to upload",
-            "to download",
-            "to rename in the remote",
-            "to the trash",
-        )
+    let (uploaded, downloaded, renamed) = if report.dry_run {
+        ("to upload", "to download", "to rename in the remote")
     } else {
-        (
-            "uploaded",
-            "downloaded",
-            "renamed in the remote",
-            "moved to the trash",
-        )
+        ("uploaded", "downloaded", "renamed in the remote")
     };
     add(counts.upload, uploaded);
     add(counts.download, downloaded);
     add(counts.moved, renamed);
-    add(counts.delete_remote, &format!("remote {gone}"));
-    add(counts.delete_local, &format!("local {gone}"));
+    add(
+        counts.delete_remote,
+        &format!("remote {}", gone(report, report.fates.remote)),
+    );
+    add(
+        counts.delete_local,
+        &format!("local {}", gone(report, report.fates.local)),
+    );
     add(counts.conflict, "in conflict");
     add(counts.skipped, "left alone");
     add(counts.failed, "failed");
@@ -122,9 +119,36 @@ pub fn summary(report: &Report) -> String {
     )
 }
 
+/// What happened, or would happen, to what was deleted.
+fn gone(report: &Report, fate: Fate) -> &'static str {
+    match (report.dry_run, fate) {
+        (true, Fate::Trash) => "to the trash",
+        (true, Fate::Provider) => "to remove (the provider keeps them)",
+        (true, Fate::Dropped) => "to remove for good",
+        (false, Fate::Trash) => "moved to the trash",
+        (false, Fate::Provider) => "removed (the provider keeps them)",
+        (false, Fate::Dropped) => "removed for good",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_summary_says_what_becomes_of_what_was_deleted() {
+        let mut report = Report::new("sync");
+        report.counts.delete_local = 1;
+        report.counts.delete_remote = 2;
+        assert!(summary(&report).starts_with("2 remote moved to the trash, 1 local moved to the"));
+        report.fates.remote = Fate::Provider;
+        report.fates.local = Fate::Dropped;
+        let told = "2 remote removed (the provider keeps them), 1 local removed for good";
+        assert!(summary(&report).starts_with(told));
+        report.dry_run = true;
+        let told = "2 remote to remove (the provider keeps them), 1 local to remove for good";
+        assert!(summary(&report).starts_with(told));
+    }
 
     #[test]
     fn names_cannot_speak_to_the_terminal() {

@@ -82,7 +82,7 @@ fn restrain(rules: &Rules, mut action: Box<Action>) -> Verdict {
         Verdict::Withheld(Withheld {
             skipped: Skipped {
                 path: action.key.path.to_string(),
-                reason: format!("{}, but {text}, so it was left alone", action.reason.fact()),
+                reason: format!("{}, but {text}, so it was left alone", action.reason.text()),
             },
             forget,
         })

@@ -110,16 +110,45 @@ pub fn newer(times: Times) -> Side {
     }
 }
 
-/// The `attempt`-th name for the content that does not keep its name: `.conflict`, then `.conflict2` behind it.
+/// What stands behind the name of a copy, and a number from 2 on.
+const SUFFIX: &str = ".conflict";
+
+/// The `attempt`-th name for the content that does not keep its name: `.conflict`, then `.conflict2` behind it. A conflict
+/// about such a copy is counted on from the name that the copy lies beside, so that names do not grow without end.
 ///
 /// # Errors
 /// When the name becomes too long.
 pub fn conflict_name(path: &RelPath, attempt: u32) -> Result<RelPath, PathError> {
-    let name = path.name();
+    let name = original_name(path.name());
     match attempt {
-        0 | 1 => path.with_name(&format!("{name}.conflict")),
-        _ => path.with_name(&format!("{name}.conflict{attempt}")),
+        0 | 1 => path.with_name(&format!("{name}{SUFFIX}")),
+        _ => path.with_name(&format!("{name}{SUFFIX}{attempt}")),
     }
+}
+
+/// The path that a file with the name of a conflict copy lies beside; `None` for every other name. A person may have
+/// given a file such a name, so what is at the path decides whether there is a conflict.
+pub fn original_of(copy: &RelPath) -> Option<RelPath> {
+    let name = original_name(copy.name());
+    if name == copy.name() {
+        return None;
+    }
+    copy.with_name(name).ok()
+}
+
+/// A name without what makes it that of a copy.
+fn original_name(name: &str) -> &str {
+    let mut original = name;
+    while let Some((before, number)) = original.rsplit_once(SUFFIX) {
+        let is_plain = number.starts_with(|digit: char| digit.is_ascii_digit() && digit != '0');
+        let is_counted =
+            number.is_empty() || (is_plain && number.parse::<u32>().is_ok_and(|number| number > 1));
+        if before.is_empty() || !is_counted {
+            break;
+        }
+        original = before;
+    }
+    original
 }
 
 /// A file on one side whose name is a folder on the other gives the name up: its copy becomes a conflict.
@@ -224,9 +253,37 @@ mod tests {
             ("a.txt", 1, "a.txt.conflict"),
             ("a.txt", 2, "a.txt.conflict2"),
             ("d/.env", 12, "d/.env.conflict12"),
+            // A conflict about a copy.
+            ("a.txt.conflict", 1, "a.txt.conflict"),
+            ("a.txt.conflict3", 2, "a.txt.conflict2"),
+            ("a.conflict.conflict2", 4, "a.conflict4"),
+            // None of ours.
+            ("a.conflict1", 1, "a.conflict1.conflict"),
+            ("a.conflict02", 1, "a.conflict02.conflict"),
+            ("a.conflict+2", 1, "a.conflict+2.conflict"),
+            (".conflict", 2, ".conflict.conflict2"),
+            ("a.conflicts", 1, "a.conflicts.conflict"),
         ] {
             let named = conflict_name(&RelPath::new(path).unwrap(), attempt).unwrap();
             assert_eq!(named.as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_copy_is_known_by_its_name() {
+        for (path, original) in [
+            ("d/a.txt.conflict", Some("d/a.txt")),
+            ("a.conflict12", Some("a")),
+            ("a.conflict.conflict", Some("a")),
+            ("a", None),
+            ("x.conflict/a", None),
+            (".conflict", None),
+            (".conflict2", None),
+            ("a.conflict0", None),
+            ("a.conflict99999999999", None),
+        ] {
+            let found = original_of(&RelPath::new(path).unwrap());
+            assert_eq!(found.as_ref().map(RelPath::as_str), original, "{path}");
         }
     }
 }

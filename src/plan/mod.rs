@@ -68,6 +68,7 @@
 
 pub mod bisync;
 mod decide;
+mod fate;
 mod folders;
 pub mod guards;
 pub mod mailbox;
@@ -84,6 +85,7 @@ use serde::Serialize;
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
 pub use decide::decide;
+pub use fate::{Fate, Fates};
 pub use planner::{Caution, Planner, Resolve, Rules};
 pub use unknown::UnknownPaths;
 
@@ -181,9 +183,9 @@ pub enum Op {
     Upload,
     /// The remote file comes to the local folder.
     Download,
-    /// The local file or folder goes to the local trash.
+    /// The local file or folder is removed; a file goes to the local trash, unless it is switched off.
     DeleteLocal,
-    /// The remote file or folder goes to the trash.
+    /// The remote file or folder is removed; see [`Fate`].
     DeleteRemote,
     /// The remote file gets this action's path as its new name.
     MoveRemote {
@@ -292,7 +294,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason in words.
+    /// The reason in words. [`Action::told`] adds what becomes of content that gives way.
     pub fn text(self) -> &'static str {
         use Side::{Local, Remote};
         match self {
@@ -302,14 +304,10 @@ impl Reason {
             Self::Changed(Remote) => "changed in the remote",
             Self::Missing(Local) => "missing in the workspace",
             Self::Missing(Remote) => "missing in the remote",
-            Self::Edited(Local) => {
-                "edited in the workspace, where the remote is the truth; the edit goes to the trash"
-            }
-            Self::Edited(Remote) => {
-                "edited in the remote, where the workspace is the truth; the edit goes to the trash"
-            }
-            Self::Differs(Local) => "the workspace holds other content; it goes to the trash",
-            Self::Differs(Remote) => "the remote holds other content; it goes to the trash",
+            Self::Edited(Local) => "edited in the workspace, where the remote is the truth",
+            Self::Edited(Remote) => "edited in the remote, where the workspace is the truth",
+            Self::Differs(Local) => "the workspace holds other content",
+            Self::Differs(Remote) => "the remote holds other content",
             Self::Deleted(Local) => "deleted in the workspace",
             Self::Deleted(Remote) => "deleted in the remote",
             Self::Stray(Local) => "not in the remote",
@@ -317,7 +315,7 @@ impl Reason {
             Self::Renamed(Local) => "renamed in the workspace",
             Self::Renamed(Remote) => "renamed in the remote",
             Self::Newer(Local) => {
-                "differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`"
+                "differs, and the workspace's keeps the name; the remote's is kept beside it as `.conflict`"
             }
             Self::Newer(Remote) => {
                 "differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`"
@@ -340,18 +338,6 @@ impl Reason {
             Self::FolderHasName(Remote) => {
                 "a folder in the remote has its name; the file is kept beside it as `.conflict`"
             }
-        }
-    }
-
-    /// What was found, without what is done about it.
-    pub fn fact(self) -> &'static str {
-        use Side::{Local, Remote};
-        match self {
-            Self::Edited(Local) => "edited in the workspace, where the remote is the truth",
-            Self::Edited(Remote) => "edited in the remote, where the workspace is the truth",
-            Self::Differs(Local) => "the workspace holds other content",
-            Self::Differs(Remote) => "the remote holds other content",
-            other => other.text(),
         }
     }
 

@@ -15,6 +15,7 @@
 //! When to call what, and what it means for a sync, is left to the callers.
 
 mod base;
+mod conflicts;
 mod deliveries;
 mod error;
 mod faults;
@@ -38,6 +39,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 pub use base::BaseTotals;
+pub use conflicts::ConflictRecord;
 pub use deliveries::Delivery;
 pub use error::StateError;
 pub use faults::{FaultPoint, Faults, StateFaults};

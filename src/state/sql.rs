@@ -159,6 +159,25 @@ statements! {
             pair, path, local_size, local_mtime_ns, local_ctime_ns, local_inode, local_blake3, local_observed_at_ns,
             remote_version, remote_modified_at_ns, remote_stored_by_ns)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+    CONFLICT_RECORD = "
+        INSERT OR REPLACE INTO conflicts (pair, copy, path, lost, run, at_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    CONFLICTS = "
+        SELECT copy, path, lost, run, at_ns FROM conflicts
+        WHERE pair = (SELECT number FROM pairs WHERE id = ?1)
+        ORDER BY copy";
+    CONFLICT_FORGET = "
+        DELETE FROM conflicts WHERE pair = (SELECT number FROM pairs WHERE id = ?1) AND copy = ?2";
+    /// The other file may be a folder, of which stores without folders have no row: what lies in it sorts between
+    /// `path/` and `path0`.
+    CONFLICTS_FORGET_ENDED = "
+        DELETE FROM conflicts
+        WHERE pair = (SELECT number FROM pairs WHERE id = ?1)
+          AND (NOT EXISTS (SELECT 1 FROM base WHERE base.pair = conflicts.pair AND base.key = conflicts.copy)
+            OR NOT EXISTS (
+                SELECT 1 FROM base
+                WHERE base.pair = conflicts.pair
+                  AND (base.key = conflicts.path
+                    OR base.key >= conflicts.path || '/' AND base.key < conflicts.path || '0')))";
     ENFORCEMENT_RECORD = "
         INSERT OR REPLACE INTO enforcements (endpoint, enforcement, probed_at_ns) VALUES (?1, ?2, ?3)";
     ENFORCEMENT = "SELECT enforcement, probed_at_ns FROM enforcements WHERE endpoint = ?1";

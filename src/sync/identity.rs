@@ -94,7 +94,7 @@ impl Rollback {
     }
 }
 
-const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted, into the trash; to skip this \
+const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted; to skip this \
                     caution: `ows sync --force state-rollback`";
 
 /// What a look at the checkpoint has shown, to be recorded when the run goes on.
@@ -410,17 +410,22 @@ pub(super) fn tell(
         return result;
     };
     let message = rollback.message();
-    report
-        .warnings
-        .push(format!("{message}; {}", rollback.consequence()));
+    report.warnings.push(format!(
+        "guard `{}`: {message}; {}",
+        GuardName::StateRollback.name(),
+        rollback.consequence()
+    ));
     report.guard.get_or_insert_with(|| rollback.guard());
-    result.and_then(|()| {
-        Err(Failure::new(
+    match result {
+        Ok(()) => Err(Failure::new(
             FailureKind::Partial,
             "finished with caution, since the database or the remote was put back in time",
         )
-        .with_hint(HINT))
-    })
+        .with_hint(HINT)),
+        // What was left alone was left alone for that reason, so that this is what helps.
+        Err(failure) if failure.kind == FailureKind::Partial => Err(failure.with_hint(HINT)),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Keeps the checkpoints of one process apart: hand one to all its runs of a pair, and call [`flush_checkpoint`] at its
@@ -575,4 +580,20 @@ async fn store_if_behind(
     )
     .await?;
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_process_stores_a_checkpoint_once_a_minute_at_most() {
+        let pace = CheckpointPace::default();
+        assert!(pace.is_due());
+        pace.stored();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!pace.is_due());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(pace.is_due());
+    }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::StreamExt;
-use ows_providers::{EntryKind, ErrorKind, ListOptions, Listed, RelPath, SortKey};
+use ows_providers::{Enforcement, EntryKind, ErrorKind, ListOptions, Listed, RelPath, SortKey};
 
 use super::observe::on_thread;
 use super::run::{Observed, Opened, Run};
@@ -29,7 +29,7 @@ use crate::apply::{Applier, Problem, chain, sides_equal};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalErrorKind, LocalFolder, Observed as Looked, WalkOptions};
 use crate::plan::guards::Stop;
-use crate::plan::{Action, Direction, Op, Reason, Side, Skipped, UnknownPaths};
+use crate::plan::{Action, Direction, Fates, Op, Reason, Side, Skipped, UnknownPaths};
 use crate::report::{ActionLine, PathProblem, Phase, Report};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
@@ -112,9 +112,12 @@ impl Run<'_> {
             return Ok(());
         };
         let work = self.bounded(self.ingest_work(opened, &folder)).await?;
+        let known = opened.state.enforcement(&opened.enforcement_key).await?;
+        let enforcement = known.map_or_else(Enforcement::default, |(known, _)| known);
+        let fates = self.fates(enforcement, false);
         for action in &work.sends {
             report.counts.add(action.op.name());
-            report.actions.push(line(action));
+            report.actions.push(line(action, fates));
         }
         report.counts.skipped += work.skipped.len() as u64;
         report.counts.failed += work.failed.len() as u64;
@@ -370,7 +373,7 @@ impl Run<'_> {
             state.record_ingested(&opened.pair.id, &work.known).await?;
         }
         let enforcement = if work.sends.is_empty() {
-            ows_providers::Enforcement::default()
+            Enforcement::default()
         } else {
             self.enforcement(opened).await?
         };
@@ -499,24 +502,25 @@ fn left(path: &RelPath, reason: String) -> Skipped {
 }
 
 /// The words of this module: the files are no part of the workspace.
-fn line(action: &Action) -> ActionLine {
+fn line(action: &Action, fates: Fates) -> ActionLine {
     let reason = match action.reason {
-        Reason::Differs(_) => {
-            "in the ingest folder; the remote holds other content, which goes to the trash"
-        }
-        Reason::Changed(_) => "changed in the ingest folder",
-        _ => "new in the ingest folder",
+        Reason::Differs(_) => format!(
+            "in the ingest folder; the remote holds other content, which {}",
+            fates.remote.clause()
+        ),
+        Reason::Changed(_) => "changed in the ingest folder".to_owned(),
+        _ => "new in the ingest folder".to_owned(),
     };
     ActionLine {
         op: action.op.name().to_owned(),
         path: action.key.path.to_string(),
         bytes: action.bytes(),
-        reason: reason.to_owned(),
+        reason,
     }
 }
 
 fn count(applier: &Applier, action: &Action) {
-    let line = line(action);
+    let line = line(action, applier.fates);
     applier.reporter.done(&line);
     let mut tally = applier.tally();
     tally.counts.add(&line.op);

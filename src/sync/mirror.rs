@@ -35,7 +35,10 @@ pub(super) fn caution(
 pub(super) fn warning(settings: &PairSettings, caution: Caution) -> Option<String> {
     let then = match settings.mode {
         SyncMode::Mailbox => return None,
-        SyncMode::Mirror => "which moves what the remote does not hold into the local trash",
+        SyncMode::Mirror if settings.trash_local => {
+            "which moves what the remote does not hold into the local trash"
+        }
+        SyncMode::Mirror => "which removes what the remote does not hold",
         SyncMode::Bisync => "which takes what differs for new on both sides, and keeps it twice",
     };
     (caution == Caution::OnlyAdd).then(|| {

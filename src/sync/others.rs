@@ -308,8 +308,7 @@ pub(super) fn warning(other: Option<&Other>, plan: &Plan) -> Option<String> {
         )
     } else {
         format!(
-            "{count} {noun} that it may have written, or removed, are made as in this workspace; what is displaced goes to \
-             the trash"
+            "{count} {noun} that it may have written, or removed, are made as in this workspace"
         )
     };
     Some(format!(

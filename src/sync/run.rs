@@ -374,7 +374,8 @@ impl Run<'_> {
             looked.other.as_ref(),
             &looked.observed.plan,
         ));
-        show::dry_run(report, &looked.observed, with_mail);
+        let fates = self.fates_seen(opened, &looked.observed.plan).await?;
+        show::dry_run(report, &looked.observed, with_mail, fates);
         report
             .warnings
             .extend(show::link_warnings(&looked.observed.seen));

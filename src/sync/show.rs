@@ -4,6 +4,7 @@ use super::drain;
 use super::observe::Seen;
 use super::run::Observed;
 use crate::error::{Failure, FailureKind};
+use crate::plan::Fates;
 use crate::plan::guards::Stop;
 use crate::report::{ActionLine, PathProblem, Report};
 
@@ -47,7 +48,8 @@ pub(super) fn link_warnings(seen: &Seen) -> Option<String> {
 }
 
 /// Fills the report of a dry run.
-pub(super) fn dry_run(report: &mut Report, observed: &Observed, with_mail: bool) {
+pub(super) fn dry_run(report: &mut Report, observed: &Observed, with_mail: bool, fates: Fates) {
+    report.fates.learn(&observed.plan, fates);
     for action in observed.plan.actions() {
         if action.key.kind == ows_providers::EntryKind::File {
             report.counts.add(action.op.name());
@@ -56,7 +58,7 @@ pub(super) fn dry_run(report: &mut Report, observed: &Observed, with_mail: bool)
             op: action.op.name().to_owned(),
             path: action.key.path.to_string(),
             bytes: action.bytes(),
-            reason: action.reason.text().to_owned(),
+            reason: action.told(fates),
         });
     }
     if with_mail {

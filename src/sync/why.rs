@@ -17,7 +17,7 @@ use crate::error::{FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::Observed as Looked;
 use crate::plan::guards::{GuardName, Stop};
-use crate::plan::{Action, Op, Record, mailbox};
+use crate::plan::{Action, Fate, Fates, Op, Record, mailbox};
 use crate::report::{ActionLine, ApiCalls, Report, Reporter};
 use crate::tree::{LocalFingerprint, RemoteStamp};
 
@@ -228,13 +228,14 @@ impl Run<'_> {
         if opened.scope.is_mail(path) {
             return Ok(self.mail(&observed, why, report));
         }
+        let fates = self.fates_seen(opened, &observed.plan).await?;
         report.actions = observed
             .plan
             .actions()
             .filter(|action| concerns(action, path))
-            .map(line)
+            .map(|action| line(action, fates))
             .collect();
-        let answer = self.planned(&observed, why, &report.actions);
+        let answer = self.planned(&observed, why, &report.actions, fates);
         Ok(match stop {
             Some(stop) if answer.verdict == Verdict::Acts => stopped(report, stop, Some(answer)),
             _ => answer,
@@ -242,14 +243,24 @@ impl Run<'_> {
     }
 
     /// The answer of the plan.
-    fn planned(&self, observed: &Observed, why: &Why, actions: &[ActionLine]) -> Answer {
+    fn planned(
+        &self,
+        observed: &Observed,
+        why: &Why,
+        actions: &[ActionLine],
+        fates: Fates,
+    ) -> Answer {
         let path = &why.path;
-        if let Some(action) = observed
+        // Two where a file becomes a folder, or the reverse.
+        let deeds: Vec<String> = observed
             .plan
             .actions()
-            .find(|action| is_about(action, path))
-        {
-            return Answer::new(Verdict::Acts, deed(action, path));
+            .filter(|action| is_about(action, path))
+            .map(|action| deed(action, path, fates))
+            .collect();
+        if !deeds.is_empty() {
+            let text = format!("the next run {}", deeds.join("; then it "));
+            return Answer::new(Verdict::Acts, text);
         }
         let covers = |at: &str| at == path.as_str() || is_below(path.as_str(), at);
         if let Some(link) = observed.seen.links.iter().find(|link| covers(&link.path)) {
@@ -492,12 +503,18 @@ fn is_below(path: &str, folder: &str) -> bool {
         .is_some_and(|rest| rest.starts_with('/'))
 }
 
-fn deed(action: &Action, path: &RelPath) -> String {
+fn deed(action: &Action, path: &RelPath, fates: Fates) -> String {
     let what = match &action.op {
         Op::Upload => "uploads it".to_owned(),
         Op::Download => "downloads it".to_owned(),
-        Op::DeleteLocal => "moves it from the workspace into the local trash".to_owned(),
-        Op::DeleteRemote => "deletes it in the remote, where it goes to the trash".to_owned(),
+        Op::DeleteLocal if fates.local == Fate::Trash => {
+            "moves it from the workspace into the local trash".to_owned()
+        }
+        Op::DeleteLocal => format!("deletes it in the workspace; it {}", fates.local.clause()),
+        Op::DeleteRemote => format!(
+            "deletes it in the remote, where it {}",
+            fates.remote.clause()
+        ),
         Op::MoveRemote { from, .. } if **from == *path => {
             format!("gives it the name `{}` in the remote", action.key.path)
         }
@@ -510,15 +527,15 @@ fn deed(action: &Action, path: &RelPath) -> String {
         Op::CreateDirLocal => "creates the folder in the workspace".to_owned(),
         Op::CreateDirRemote => "creates the folder in the remote".to_owned(),
     };
-    format!("the next run {what}: {}", action.reason.text())
+    format!("{what}: {}", action.told(fates))
 }
 
-fn line(action: &Action) -> ActionLine {
+fn line(action: &Action, fates: Fates) -> ActionLine {
     ActionLine {
         op: action.op.name().to_owned(),
         path: action.key.path.to_string(),
         bytes: action.bytes(),
-        reason: action.reason.text().to_owned(),
+        reason: action.told(fates),
     }
 }
 

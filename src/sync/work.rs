@@ -11,7 +11,7 @@ use super::{drain, housekeeping, identity, others, roots};
 use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
-use crate::plan::{Caution, Direction, Side};
+use crate::plan::{Caution, Direction, Fate, Fates, Plan, Side};
 use crate::report::{Phase, Report};
 use crate::state::BaseWriter;
 
@@ -63,8 +63,10 @@ impl Run<'_> {
         let (applier, writer) = self
             .prepare(opened, direction, &observed, guarded, with_mail)
             .await?;
+        report.fates.learn(&observed.plan, applier.fates);
         let known_before = observed.plan.skipped.len() as u64;
         let undecided = observed.plan.undecided;
+        let caution = observed.plan.caution;
         self.announce(&observed, guarded, with_mail);
         let quiet = observed.plan.is_quiet() && observed.outbox.is_empty();
         let mut result = if guarded {
@@ -82,6 +84,11 @@ impl Run<'_> {
         if result.is_ok() && written.is_ok() && !guarded && left == known_before && undecided == 0 {
             roots::complete(opened).await?;
             identity::settled(opened).await?;
+            // A cautious run may have left out of the base what is on both sides.
+            if caution == Caution::None {
+                let ended = opened.state.forget_ended_conflicts(&opened.pair.id);
+                ended.await?;
+            }
         }
         if result.is_ok() && with_mail {
             let is_first = first && !guarded;
@@ -128,7 +135,8 @@ impl Run<'_> {
         let is_first = !opened.has_base;
         let changes_base =
             !guarded && (!plan.is_quiet() || takes_over || is_first || !plan.records.is_empty());
-        let keeps_all = is_first || roots::needs_filling(opened).await?;
+        // Asked before the beginning is noted, which changes what is known of the past.
+        let keeps_all = self.keeps_all(opened, plan).await?;
         let marker = if changes_base {
             others::note_beginning(self, opened).await?;
             roots::begin(opened, direction).await?;
@@ -138,8 +146,6 @@ impl Run<'_> {
             roots::marker(&opened.local)?
         };
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
-        // Where the past is in doubt, and in a first run, everything is kept, also by those who otherwise keep nothing.
-        let keeps_all = keeps_all || plan.caution == Caution::RolledBack;
         let mut applier = self.applier(opened, enforcement, writer.handle(), marker, keeps_all);
         let lease = opened.lease.lock().await.clone();
         applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
@@ -171,7 +177,6 @@ impl Run<'_> {
         keep_all: bool,
     ) -> Applier {
         let settings = self.settings;
-        let capabilities = settings.provider.capabilities();
         let root = Arc::clone(&opened.local);
         Applier {
             provider: Arc::clone(&settings.provider),
@@ -182,10 +187,7 @@ impl Run<'_> {
             replica: opened.scope.replica.clone(),
             base,
             enforcement,
-            keep_remote: (settings.trash_remote || keep_all)
-                && !capabilities.bin
-                && enforcement.versioning != Some(true),
-            keep_local: settings.trash_local || keep_all,
+            fates: self.fates(enforcement, keep_all),
             transfers: self.transfers(),
             keep_actions: self.options.keep_actions,
             reporter: Arc::clone(&self.reporter),
@@ -194,6 +196,41 @@ impl Run<'_> {
             root_is_there: Box::new(move || root.still_there(marker.as_ref())),
             shared: Shared::default(),
         }
+    }
+
+    /// What becomes of displaced content. Whoever keeps all does so also where the trash is switched off.
+    pub(super) fn fates(&self, enforcement: Enforcement, keep_all: bool) -> Fates {
+        let settings = self.settings;
+        let has_own = settings.provider.capabilities().bin || enforcement.versioning == Some(true);
+        let kept = |switched_on| {
+            if switched_on || keep_all {
+                Fate::Trash
+            } else {
+                Fate::Dropped
+            }
+        };
+        Fates {
+            local: kept(settings.trash_local),
+            remote: if has_own {
+                Fate::Provider
+            } else {
+                kept(settings.trash_remote)
+            },
+        }
+    }
+
+    /// The same for a run that only looks. What the remote enforces is what an earlier run has found out.
+    pub(super) async fn fates_seen(&self, opened: &Opened, plan: &Plan) -> Outcome<Fates> {
+        let known = opened.state.enforcement(&opened.enforcement_key).await?;
+        let enforcement = known.map_or_else(Enforcement::default, |(known, _)| known);
+        Ok(self.fates(enforcement, self.keeps_all(opened, plan).await?))
+    }
+
+    /// Where the past is in doubt, and in a first run, everything is kept, also by those who otherwise keep nothing.
+    async fn keeps_all(&self, opened: &Opened, plan: &Plan) -> Outcome<bool> {
+        Ok(!opened.has_base
+            || plan.caution == Caution::RolledBack
+            || roots::needs_filling(opened).await?)
     }
 
     /// What the remote enforces: known from an earlier run, or found out now. Whether old versions are kept decides

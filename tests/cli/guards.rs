@@ -1,8 +1,23 @@
 //! Each guard: exit code 4, what it saw, examples, what to type, and nothing changed.
 
 use insta::assert_snapshot;
+use ows_testkit::s3::{Op, Server, Then, When};
+use ows_testkit::tree::{Files, OwsFolder, read_files};
 
-use crate::support::World;
+use crate::support::{BUCKET, World, server};
+
+/// What is on both sides, the folders of `ows` included.
+fn sides(world: &World) -> (Files, Files) {
+    let read = |below: &str| {
+        let folder = world.path(below);
+        if folder.is_dir() {
+            read_files(&folder, OwsFolder::Include)
+        } else {
+            Files::new()
+        }
+    };
+    (read("workspace"), read("cloud"))
+}
 
 /// A pair with `count` files that were synced.
 fn synced(count: usize) -> World {
@@ -251,4 +266,158 @@ fn names_in_a_guard_cannot_speak_to_the_terminal() {
         ran.stderr
     );
     assert!(!ran.stderr.contains(['\u{1b}', '\u{202e}']));
+}
+
+#[test]
+fn state_rollback_warns_and_goes_on() {
+    /// The database is older than what the remote holds.
+    fn put_back() -> World {
+        let world = synced(3);
+        let kept = world.path("tmp/state.db");
+        std::fs::copy(world.path("state/ows/state.db"), &kept).unwrap();
+        world.write("workspace/later.md", "later");
+        world.ok(&["sync"]);
+        std::fs::copy(&kept, world.path("state/ows/state.db")).unwrap();
+        world
+    }
+
+    let world = put_back();
+    world.remove("workspace/00.md");
+    assert_snapshot!(world.ows(&["sync", "--dry-run"]).shown(), @r#"
+    exit code: 3
+    --- stdout
+    1 left alone, 3 unchanged (dry run: nothing was changed)
+    --- stderr
+    warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica of its own
+    `00.md`: deleted in the workspace, but this run deletes nothing, so it was left alone
+    error: finished, but 1 path could not be synced
+    hint: look at what was left alone; the next run deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
+    "#);
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 3
+    --- stdout
+    1 left alone, 3 unchanged (8 calls, [SECONDS] s)
+    --- stderr
+    warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica of its own
+    `00.md`: deleted in the workspace, but this run deletes nothing, so it was left alone
+    error: finished, but 1 path could not be synced
+    hint: look at what was left alone; the next run deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
+    "#);
+    assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
+    // The next one knows again what it is doing.
+    world.ok(&["sync"]);
+    assert_eq!(world.read("cloud/00.md"), None);
+
+    // Whoever knows better skips the caution.
+    let world = put_back();
+    world.remove("workspace/01.md");
+    let json = world.json(&["sync", "--force", "state-rollback"]);
+    assert_eq!(json["exit_code"], 0, "{json}");
+    assert_eq!(json["guard"], serde_json::Value::Null);
+    assert_eq!(world.read("cloud/01.md"), None);
+}
+
+#[test]
+fn a_guard_that_stops_changes_neither_side_and_so_does_a_dry_run() {
+    type Disturb = fn(&World);
+    let all: [(&str, Disturb); 5] = [
+        ("local-root", |world| world.remove("workspace/.ows")),
+        ("remote-root", |world| {
+            for number in 0..30 {
+                world.remove(&format!("cloud/{number:02}.md"));
+            }
+        }),
+        ("max-delete", |world| {
+            for number in 0..25 {
+                world.remove(&format!("workspace/{number:02}.md"));
+            }
+        }),
+        ("max-change", |world| {
+            for number in 0..25 {
+                world.write(&format!("workspace/{number:02}.md"), "rewritten");
+            }
+        }),
+        ("first-sync", |world| {
+            world.remove("state/ows/state.db");
+            world.remove("workspace/.ows");
+            world.write("workspace/00.md", "mine");
+        }),
+    ];
+    for (name, disturb) in all {
+        let world = World::with_folder("maxChange: 50,");
+        for number in 0..30 {
+            world.write(&format!("workspace/{number:02}.md"), format!("{number}"));
+        }
+        world.ok(&["sync"]);
+        disturb(&world);
+        let before = sides(&world);
+        for arguments in [&["sync", "--dry-run"][..], &["sync"]] {
+            let json = world.json(arguments);
+            assert_eq!(json["exit_code"], 4, "{name}: {json}");
+            assert_eq!(json["guard"]["name"], name, "{json}");
+            assert_eq!(sides(&world), before, "{name}");
+        }
+    }
+}
+
+#[test]
+fn several_guards_are_forced_at_once_and_for_one_run_only() {
+    let world = World::with_folder("maxDelete: 0, maxChange: 0,");
+    for name in ["a", "b", "c", "d", "e"] {
+        world.write(&format!("workspace/{name}"), name);
+    }
+    world.ok(&["sync"]);
+    let disturb = |gone: &str, changed: &str| {
+        world.remove(&format!("workspace/{gone}"));
+        world.write(&format!("workspace/{changed}"), "changed");
+    };
+    disturb("a", "b");
+    let one = world.json(&["sync", "--force", "max-delete"]);
+    assert_eq!(one["guard"]["name"], "max-change", "{one}");
+    let both = ["sync", "--force", "max-delete", "--force", "max-change"];
+    world.ok(&both);
+    assert_eq!(world.read("cloud/a"), None);
+    disturb("c", "d");
+    assert_eq!(world.json(&["sync"])["guard"]["name"], "max-delete");
+}
+
+#[test]
+fn local_root_of_a_folder_that_was_filled_in_part() {
+    /// One of two files could not be fetched.
+    fn partly(server: &Server) -> World {
+        let world = World::with_s3(server, "");
+        for name in ["a", "b"] {
+            server.access().put(BUCKET, name, name);
+        }
+        let denied = When::op(Op::Get).key("b").always();
+        server
+            .access()
+            .fault(denied, Then::error(403, "AccessDenied"));
+        let json = world.json(&["sync", "--direction", "pull"]);
+        assert_eq!(json["exit_code"], 3, "{json}");
+        server.access().clear_faults();
+        world
+    }
+
+    let server = server();
+    let world = partly(&server);
+    assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `local-root`: the local folder was being filled from the remote, and that did not come to its end, so what is missing in it was never there
+    hint: to fill the rest: `ows sync --direction pull`; to give the rest up, and remove it from the remote: `ows sync --force local-root`; nothing was changed
+    "#);
+    assert!(server.access().get(BUCKET, "b").is_some());
+    world.ok(&["sync", "--direction", "pull"]);
+    assert_eq!(world.read("workspace/b").as_deref(), Some("b"));
+    world.ok(&["sync"]);
+
+    // The other way out.
+    let server = crate::support::server();
+    let world = partly(&server);
+    let json = world.json(&["sync", "--force", "local-root"]);
+    assert_eq!(json["counts"]["delete_remote"], 1, "{json}");
+    let kept = |key: &String| key.starts_with(".ows/trash/") && key.ends_with("/b");
+    let keys = server.access().keys(BUCKET);
+    assert!(keys.iter().any(kept), "it lies in the trash: {keys:?}");
 }

@@ -1,8 +1,12 @@
 //! The README's section on switching, typed as it stands there; and what else the README promises in lists.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 use ows::plan::guards::GuardName;
+use ows_testkit::process::Child;
 use ows_testkit::s3::Server;
 use regex::Regex;
 
@@ -63,6 +67,32 @@ impl Home<'_> {
     }
 }
 
+impl Home<'_> {
+    /// What the daemon says until it says `word`; it is ended then.
+    fn daemon_until(&self, word: &str) -> String {
+        let mut command = self.world.command(&["daemon"]);
+        command
+            .env_remove("OPENCLAW_STATE_DIR")
+            .env_remove("OPENCLAW_WORKSPACE_DIR")
+            .env("S3_ACCESS_KEY_ID", self.server.access_key())
+            .env("S3_SECRET_ACCESS_KEY", self.server.secret_key())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = Child::spawn(&mut command).unwrap();
+        let mut told = String::new();
+        for line in BufReader::new(child.take_stderr().unwrap()).lines() {
+            told.push_str(&line.unwrap());
+            told.push('\n');
+            if told.contains(word) {
+                child.terminate().unwrap();
+            }
+        }
+        let ended = child.wait_for(Duration::from_secs(60)).unwrap();
+        assert_eq!(ended.and_then(|status| status.code()), Some(0), "{told}");
+        told
+    }
+}
+
 fn home(server: &Server, enabled: bool) -> Home<'_> {
     let world = World::bare();
     let setup = blocks(&section("Switching from the plugin"), "json").remove(0);
@@ -118,7 +148,12 @@ fn as_long_as_the_plugin_is_on_every_command_says_that_two_engines_lose_data() {
         &["status"],
         &["list"],
         &["trash", "list"],
+        &["check"],
+        &["why", "readme.txt"],
+        &["trash", "restore", "--dry-run"],
+        &["trash", "empty", "--dry-run"],
         &["session", "start"],
+        &["session", "end"],
     ] {
         let (_, text) = on.ows(arguments);
         assert!(
@@ -140,6 +175,39 @@ fn as_long_as_the_plugin_is_on_every_command_says_that_two_engines_lose_data() {
         let (_, text) = off.ows(&["status"]);
         assert!(!text.contains("two engines"), "{text}");
     }
+}
+
+#[test]
+fn the_imported_file_runs_by_itself_while_the_plugin_is_switched_off() {
+    let server = Server::with_bucket("my-files");
+    let home = home(&server, false);
+    let (code, text) = home.ows(&["session", "start"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        text.contains("enabled` is false"),
+        "the plugin's own: {text}"
+    );
+    assert_eq!(home.ows(&["import-rclone"]).0, Some(0));
+    let file = "home/.openclaw/ows/config.json5";
+    let config = home.world.read(file).unwrap();
+    let hooked = config.replace("interval: 300,", "interval: 300, onSessionStart: true,");
+    home.world.write(file, hooked);
+    home.world
+        .write("home/.openclaw/workspace/new.md", "written since");
+    let (code, text) = home.ows(&["session", "start"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("1 uploaded"), "{text}");
+    let log = home.daemon_until("started");
+    assert!(log.contains("interval=300"), "{log}");
+    assert!(log.contains("ows/config.json5"), "{log}");
+    assert!(!log.contains("two engines"), "{log}");
+}
+
+#[test]
+fn the_daemon_too_warns_while_the_plugin_is_on() {
+    let server = Server::with_bucket("my-files");
+    let log = home(&server, true).daemon_until("started");
+    assert!(log.contains("two engines on one folder lose data"), "{log}");
 }
 
 #[test]

@@ -127,3 +127,43 @@ fn nothing_is_restored_into_a_folder_that_a_run_works_on() {
     folder.unlock().unwrap();
     world.ok(&["trash", "restore"]);
 }
+
+#[test]
+fn everything_that_one_run_displaced_comes_back_together() {
+    let world = World::with_folder("maxDelete: 100,");
+    for name in ["a", "d/b", "c", "stays"] {
+        world.write(&format!("workspace/{name}"), name);
+    }
+    world.ok(&["sync"]);
+    world.remove("workspace/a");
+    world.tree().remove("workspace/d");
+    let first = world.json(&["sync"]);
+    world.remove("workspace/c");
+    let second = world.json(&["sync"]);
+    let run = |json: &serde_json::Value| json["run_id"].as_str().unwrap().to_owned();
+    let (first, second) = (run(&first), run(&second));
+    assert_ne!(first, second);
+
+    let shown = world.json(&["trash", "restore", "--run", &first, "--dry-run"]);
+    let paths = |json: &serde_json::Value| -> Vec<String> {
+        let items = json["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["path"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(paths(&shown), ["a", "d/b"]);
+    assert_eq!(world.read("workspace/a"), None, "only shown");
+    let restored = world.json(&["trash", "restore", "--run", &first]);
+    assert_eq!(paths(&restored), ["a", "d/b"], "{restored}");
+    assert_eq!(world.read("workspace/a").as_deref(), Some("a"));
+    assert_eq!(world.read("workspace/d/b").as_deref(), Some("d/b"));
+    assert_eq!(world.read("workspace/c"), None, "of the other run");
+    // One path of a run, and a run that is not there.
+    let one = world.json(&["trash", "restore", "--run", &second, "c"]);
+    assert_eq!(paths(&one), ["c"]);
+    let none = world.ows(&["trash", "restore", "--run", "20000101T000000Z-00000000"]);
+    assert_eq!(none.code, Some(1), "{}", none.shown());
+    // What came back goes up again.
+    assert_eq!(world.json(&["sync"])["counts"]["upload"], 3);
+    assert_eq!(world.read("cloud/d/b").as_deref(), Some("d/b"));
+}

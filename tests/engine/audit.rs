@@ -51,6 +51,11 @@ impl Audited {
     /// Says that the rows of the base were written long after the files had come to rest; with `altered` also that the
     /// files held something else then.
     async fn rewrite(&self, names: &[&str], altered: bool) {
+        self.rewrite_as_seen(60, names, altered).await;
+    }
+
+    /// The same, so many seconds after the files had come to rest.
+    async fn rewrite_as_seen(&self, seconds: i64, names: &[&str], altered: bool) {
         let state = State::open(&self.pair.settings.own_dir)
             .await
             .expect("the database can be used");
@@ -72,7 +77,7 @@ impl Audited {
                 .await
                 .expect("the database can be read")
                 .expect("it is there");
-            row.local.observed_at_ns = row.local.ctime_ns + 60_000_000_000;
+            row.local.observed_at_ns = row.local.ctime_ns + seconds * 1_000_000_000;
             if altered {
                 row.local.blake3 = Some([7; 32]);
             }
@@ -133,6 +138,37 @@ impl Audited {
         clean(&finished);
         finished.report.counts.upload
     }
+}
+
+// 11: an edit with the same size and time
+
+#[tokio::test]
+async fn an_edit_that_only_the_change_time_shows_is_uploaded() {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut audited = Audited::new(2).await;
+    audited.pair.settings.audit_days = None;
+    let path = audited.pair.local.join("f001");
+    let before = std::fs::metadata(&path).expect("it is there");
+    audited.pair.local.write("f001", "TEXT");
+    let modified = before.modified().expect("it has a time");
+    audited.pair.local.set_modified("f001", modified);
+    let after = std::fs::metadata(&path).expect("it is there");
+    let shown = |seen: &std::fs::Metadata| (seen.len(), seen.mtime_nsec(), seen.ino());
+    assert_eq!(shown(&before), shown(&after));
+    assert_eq!(audited.uploads().await, 1);
+    audited.pair.assert_converged().await;
+}
+
+/// A file system's clock has steps, so a file can change once more without its times showing it.
+#[tokio::test]
+async fn a_file_that_was_as_young_as_the_look_at_it_is_read_again() {
+    let mut audited = Audited::new(2).await;
+    audited.pair.settings.audit_days = None;
+    audited.rewrite_as_seen(3, &["f000"], true).await;
+    assert_eq!(audited.uploads().await, 0, "it was at rest");
+    audited.rewrite_as_seen(1, &["f001"], true).await;
+    assert_eq!(audited.uploads().await, 1);
+    audited.pair.assert_converged().await;
 }
 
 // 11: an edit with the same size, times and inode

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use ows::error::FailureKind;
-use ows::plan::Direction;
+use ows::plan::{Direction, Fate};
 use ows::sync::SyncOptions;
 use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
@@ -152,6 +152,40 @@ async fn without_a_remote_trash_what_is_displaced_is_gone() {
     clean(&pair.sync().await);
     assert_eq!(pair.remote_trash(), kept(&[]));
     pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn what_is_told_of_displaced_content_is_what_becomes_of_it() {
+    let mut versioned = MemoryOptions::s3();
+    versioned.enforced.versioning = Some(true);
+    for (options, trash_remote, fate, told) in [
+        (MemoryOptions::s3(), true, Fate::Trash, "goes to the trash"),
+        (MemoryOptions::s3(), false, Fate::Dropped, "is not kept"),
+        (MemoryOptions::drive(), false, Fate::Provider, "is kept by"),
+        (versioned, true, Fate::Provider, "is kept by the provider"),
+    ] {
+        let mut pair = Pair::synced(options, &[("a", "one"), ("b", "two"), ("c", "3")]).await;
+        pair.settings.trash_remote = trash_remote;
+        pair.store.insert("a", b"edited in the cloud");
+        pair.local.remove("b");
+        for dry_run in [true, false] {
+            let finished = pair
+                .run(SyncOptions {
+                    dry_run,
+                    keep_actions: true,
+                    ..SyncOptions::default()
+                })
+                .await;
+            clean(&finished);
+            let report = finished.report;
+            let edit = report.actions.iter().find(|action| action.path == "a");
+            let reason = &edit.expect("the edit gives way").reason;
+            assert!(reason.contains(told), "{told}: {reason}");
+            assert_eq!(report.fates.remote, fate, "{told}, dry run: {dry_run}");
+        }
+        let is_kept = pair.contents().contains(&b"edited in the cloud"[..]);
+        assert_eq!(is_kept, fate != Fate::Dropped);
+    }
 }
 
 #[tokio::test]

@@ -4,11 +4,13 @@
 mod person;
 mod support;
 
+mod accounts;
 mod audit;
 mod bisync;
 mod bisync_trees;
 mod calls;
 mod caution;
+mod conflicts;
 mod first_run;
 mod guards;
 mod histories;
@@ -16,10 +18,12 @@ mod hosts;
 mod identity;
 mod ingest;
 mod lease;
+mod machine;
 mod mailbox;
 mod max_change;
 mod merge;
 mod mirror;
+mod odd_files;
 mod random;
 mod rows;
 mod stamps;

@@ -430,8 +430,19 @@ async fn a_hard_link_is_broken_by_a_download_and_the_other_name_keeps_its_conten
     pair.store.insert("a", b"newer");
     pair.store.insert("b", b"old");
     let before = whole(&pair);
-    clean(&pair.sync().await);
+    let finished = pair.sync().await;
+    clean(&finished);
+    let told = |finished: &ows::sync::Finished| {
+        let warnings = finished.report.warnings.iter();
+        warnings.filter(|text| text.contains("hard links")).count()
+    };
+    assert_eq!(told(&finished), 1, "{:?}", finished.report.warnings);
     assert_mirrored(&pair, &before).await;
+    // From now on they are two files.
+    pair.store.insert("a", b"newer still");
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(told(&finished), 0, "it is said once");
 }
 
 #[tokio::test]

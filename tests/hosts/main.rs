@@ -7,10 +7,12 @@
 
 mod world;
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use ows_testkit::random::Seed;
-use ows_testkit::s3::{Op, Then, When};
+use ows_testkit::s3::{Gate, Op, Then, When};
+use ows_testkit::tree::Files;
 use rand::RngExt as _;
 use world::{RemoteKind, World};
 
@@ -98,4 +100,108 @@ fn a_host_waits_for_another_one_and_outlives_it() {
     assert!(world.remote_files().contains_key("other"));
     assert!(!world.remote_files().contains_key(".ows/lease"));
     world.assert_becomes_quiet(SETTLES_WITHIN);
+}
+
+/// Paths whose content is not the same in both.
+fn changed(before: &Files, after: &Files) -> Vec<String> {
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    paths
+        .into_iter()
+        .filter(|path| before.get(*path) != after.get(*path))
+        .cloned()
+        .collect()
+}
+
+/// A host is suspended in the middle of a run, its lease ends, another one takes over, does its work and ends. What the first
+/// one looked at is history when it resumes: it must change nothing more. Its own clocks are real, so this takes as long as it
+/// believes in a lease without a look at it.
+#[test]
+fn a_host_that_was_suspended_past_the_end_of_its_lease_changes_nothing_more() {
+    let world = World::new(RemoteKind::S3, seed() + 3);
+    world.one_at_a_time(0);
+    world.write(0, "a", b"of the first");
+    world.write(0, "b", b"of the first, too");
+    world.write(0, "c", b"nobody else has it");
+    world.write(1, "b", b"of the second");
+    let gate = Gate::closed();
+    let waits = Then::Wait(gate.clone());
+    world.server().fault(When::op(Op::Put).key("ws/a"), waits);
+    let mut first = world.start(0, &[]);
+    world.until("the upload has begun", || {
+        world.server().unreached_faults().is_empty()
+    });
+    let suspended = SystemTime::now();
+    first.suspend();
+    gate.open();
+    world.until("the store has the file", || {
+        world.remote_files().contains_key("a")
+    });
+    assert_eq!(world.start(1, &[]).end(), Some(6), "the lease is held");
+    world.server().clock().advance(Duration::from_secs(130));
+    assert!(matches!(world.start(1, &[]).end(), Some(0 | 3)));
+    let before = world.remote_files();
+    assert_eq!(before["b"], b"of the second");
+    world.until("the host would no longer believe in its lease", || {
+        let time = suspended.elapsed().unwrap_or_default();
+        time > Duration::from_secs(46)
+    });
+    first.resume();
+    assert_eq!(first.end_somehow(), Some(1), "{}", first.output());
+    let told = first.output();
+    assert!(told.contains("lease of this run"), "{told}");
+    assert!(told.contains("nothing more was changed"), "{told}");
+    // What it did before it was suspended is agreed on all the same, so that its own checkpoint may follow.
+    let changed: Vec<String> = changed(&before, &world.remote_files());
+    assert!(
+        changed.iter().all(|path| path.starts_with(".ows/base-")),
+        "it has changed the remote: {changed:?}"
+    );
+    world.assert_becomes_quiet(SETTLES_WITHIN);
+    let all = world.everywhere();
+    for content in [&b"of the first"[..], b"of the first, too", b"of the second"] {
+        assert!(all.contains(content));
+    }
+}
+
+/// The clock of the store jumps while a host is in the middle of a run. Forward, its lease has ended for everybody else though
+/// it is alive: both write then, and the conditions keep them from overwriting each other. Backward, no time can be told, and
+/// the other host stays away.
+#[test]
+fn a_clock_that_jumps_in_mid_run_loses_nothing() {
+    for forward in [true, false] {
+        let world = World::new(RemoteKind::S3, seed() + 4);
+        world.one_at_a_time(0);
+        world.write(0, "a", b"of the first");
+        world.write(0, "b", b"of the first, too");
+        world.write(1, "b", b"of the second");
+        let gate = Gate::closed();
+        let waits = Then::Wait(gate.clone());
+        world.server().fault(When::op(Op::Put).key("ws/a"), waits);
+        let mut first = world.start(0, &[]);
+        world.until("the upload has begun", || {
+            world.server().unreached_faults().is_empty()
+        });
+        let (clock, hour) = (world.server().clock(), Duration::from_secs(3600));
+        let now = clock.now();
+        clock.set(if forward { now + hour } else { now - hour });
+        let second = world.start(1, &[]).end();
+        let mine = world.remote_files().remove("b");
+        if forward {
+            assert!(matches!(second, Some(0 | 3)), "{second:?}");
+            assert_eq!(mine.as_deref(), Some(&b"of the second"[..]));
+        } else {
+            assert_eq!((second, mine), (Some(6), None));
+        }
+        gate.open();
+        let code = first.end_somehow();
+        assert!(matches!(code, Some(0 | 1 | 3)), "{}", first.output());
+        if forward {
+            assert_eq!(world.remote_files()["b"], b"of the second");
+        }
+        world.assert_becomes_quiet(SETTLES_WITHIN);
+        let all = world.everywhere();
+        for content in [&b"of the first"[..], b"of the first, too", b"of the second"] {
+            assert!(all.contains(content));
+        }
+    }
 }

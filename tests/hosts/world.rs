@@ -94,6 +94,14 @@ impl World {
         }
     }
 
+    /// From now on a host has one transfer in flight at a time, in the order of the names.
+    pub fn one_at_a_time(&self, host: usize) {
+        let config = self
+            .config()
+            .replace("mode: 'mailbox'", "mode: 'mailbox', transfers: 1");
+        self.hosts[host].state.write("config.json5", config);
+    }
+
     pub fn server(&self) -> &Server {
         match &self.remote {
             Remote::S3(server) => server,
@@ -223,7 +231,8 @@ impl World {
         }
     }
 
-    fn everywhere(&self) -> BTreeSet<Vec<u8>> {
+    /// Every content that is anywhere.
+    pub fn everywhere(&self) -> BTreeSet<Vec<u8>> {
         let mut all: BTreeSet<Vec<u8>> = self.remote_files().into_values().collect();
         for host in &self.hosts {
             all.extend(read_files(host.workspace.path(), OwsFolder::Include).into_values());
@@ -323,6 +332,23 @@ impl Run {
         let fine = matches!(status.code(), Some(0 | 3 | 6)) || status.signal() == Some(9);
         assert!(fine, "{status}: {}", self.output());
         status.code()
+    }
+
+    /// Waits for its end, whatever that is. `None` when it was killed.
+    pub fn end_somehow(&mut self) -> Option<i32> {
+        let ended = self.child.wait_for(LIMIT).expect("it can be waited for");
+        ended
+            .unwrap_or_else(|| panic!("the run hangs: {}", self.output()))
+            .code()
+    }
+
+    /// Stops it in its tracks until [`Self::resume`], as a host that is suspended.
+    pub fn suspend(&self) {
+        self.child.suspend().expect("it can be stopped");
+    }
+
+    pub fn resume(&self) {
+        self.child.resume().expect("it can go on");
     }
 
     /// Kills it when it still runs after this time. False when it has ended by itself.

@@ -378,6 +378,7 @@ impl World {
                 }
                 self.base.insert(key.clone(), (row, agreed));
             }
+            Op::MoveLocal { .. } => panic!("only where both sides may change"),
             Op::Conflict { keeps } => self.settle(key, *keeps),
             Op::CreateDirLocal => {
                 self.make_dirs(Side::Local, Some(path.clone()));
@@ -521,7 +522,11 @@ fn outcome(world: &World, direction: Direction) -> String {
     let plan = plan(world, direction);
     if let Some(action) = plan.actions().next() {
         let trash = if action.keep_displaced { " +trash" } else { "" };
-        return format!("{}{trash}: {}", action.op.name(), action.reason.text());
+        return format!(
+            "{}{trash}: {}",
+            action.op.name(),
+            action.told(Fates::default())
+        );
     }
     match plan.records.first() {
         Some(Record::Agree(_) | Record::Stored { .. }) => "record".to_owned(),
@@ -960,7 +965,7 @@ fn every_cell_of_a_merge_has_its_outcome() {
     let file = |content, state| Some(File { content, state });
     let (same, touched, changed, bigger) = (file(1, 0), file(1, 1), file(2, 1), file(3, 1));
     let (here, there) = (
-        "conflict: differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`",
+        "conflict: differs, and the workspace's keeps the name; the remote's is kept beside it as `.conflict`",
         "conflict: differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`",
     );
     // Base, local, remote.

@@ -4,7 +4,8 @@ use ows_providers::{Enforcement, Part, RelPath, Upload};
 use serde_json::json;
 
 use super::*;
-use crate::state::{Delivery, NewIntent, Result, StateError, UploadRecord};
+use crate::state::{ConflictRecord, Delivery, NewIntent, Result, StateError, UploadRecord};
+use crate::tree::Lost;
 
 fn outbox(name: &str) -> (RelPath, Version) {
     (
@@ -41,6 +42,17 @@ fn part(number: u32, tag: &str) -> Part {
     }
 }
 
+fn conflict(path: &str, number: u32) -> ConflictRecord {
+    let path = RelPath::new(path).unwrap();
+    ConflictRecord {
+        copy: crate::plan::merge::conflict_name(&path, number).unwrap(),
+        path,
+        lost: Lost::Local,
+        run: run_id(1),
+        at: time(8),
+    }
+}
+
 /// Puts something into every table, for the fixture.
 pub(super) async fn fill(state: &State) {
     try_fill(state).await.unwrap();
@@ -67,6 +79,7 @@ pub(super) async fn try_fill(state: &State) -> Result<()> {
         .record_enforcement("https://s3.example", &Enforcement::default(), time(6))
         .await?;
     state.set_value(pair, "trash_purged_at", "2027").await?;
+    state.record_conflict(pair, &conflict("a", 1)).await?;
     state
         .finish_run(&run_id(1), &json!({"ok": false}), 3, time(7))
         .await
@@ -409,3 +422,61 @@ async fn values_belong_to_their_pair() {
 }
 
 use std::os::unix::ffi::OsStringExt;
+
+#[tokio::test]
+async fn a_conflict_is_stored_once_for_each_copy_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state_with_pair(folder.path()).await;
+    let pair = &pair_id();
+    let (first, second) = (conflict("a", 1), conflict("a", 2));
+    let again = ConflictRecord {
+        lost: Lost::Remote,
+        at: time(9),
+        ..first.clone()
+    };
+    for conflict in [&second, &first, &again] {
+        state.record_conflict(pair, conflict).await.unwrap();
+    }
+    assert_eq!(
+        state.conflicts(pair).await.unwrap(),
+        [again, second.clone()]
+    );
+    for _ in 0..2 {
+        state.forget_conflict(pair, &first.copy).await.unwrap();
+    }
+    assert_eq!(state.conflicts(pair).await.unwrap(), [second]);
+    let stranger = PairId::new("never stored");
+    assert_eq!(state.conflicts(&stranger).await.unwrap(), []);
+    let refused = state.record_conflict(&stranger, &first).await;
+    assert!(matches!(refused, Err(StateError::Unknown { .. })));
+}
+
+#[tokio::test]
+async fn a_conflict_ends_when_one_of_its_files_is_gone_from_the_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = state_with_pair(folder.path()).await;
+    let pair = &pair_id();
+    let names = ["both", "copy gone", "path gone", "a folder", "bare folder"];
+    for name in names {
+        let conflict = conflict(name, 1);
+        state.record_conflict(pair, &conflict).await.unwrap();
+    }
+    let keys = [
+        "both",
+        "both.conflict",
+        "copy gone",
+        "path gone.conflict",
+        // Neither of them is what `path gone` was.
+        "path gone!",
+        "path gone1",
+        "a folder/",
+        "a folder.conflict",
+        "bare folder/x",
+        "bare folder.conflict",
+    ];
+    write_rows(&state, keys.iter().zip(1..).map(|(key, n)| row(key, n))).await;
+    state.forget_ended_conflicts(pair).await.unwrap();
+    let left = state.conflicts(pair).await.unwrap();
+    let paths: Vec<_> = left.iter().map(|left| left.path.as_str()).collect();
+    assert_eq!(paths, ["a folder", "bare folder", "both"]);
+}

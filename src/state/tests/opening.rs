@@ -246,14 +246,23 @@ async fn a_damaged_database_is_set_aside_with_its_log_and_never_over_another() {
     state_with_pair(folder.path()).await;
 }
 
-/// The database that `write_the_fixture_of_the_present_schema` made when schema 1 was current.
+/// The databases that `write_the_fixture_of_the_present_schema` made when these schemas were current.
 #[tokio::test]
-async fn the_database_of_schema_1_is_still_read() {
+async fn the_databases_of_older_schemas_are_still_read() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state");
+    // Rows are numbered from here on; from schema 2 on one of them has the time by which it was stored.
+    let made = [("schema-1.db", 1), ("schema-2.db", 2)];
+    for (name, first) in made {
+        still_read(&fixtures.join(name), fixture_rows(first)).await;
+    }
+    assert_eq!(fs::read_dir(fixtures).unwrap().count(), made.len());
+}
+
+async fn still_read(fixture: &Path, rows: Vec<BaseRow>) {
     let folder = tempfile::tempdir().unwrap();
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state/schema-1.db");
     fs::copy(fixture, folder.path().join("state.db")).unwrap();
     let state = State::open(folder.path()).await.unwrap();
-    assert_eq!(all_rows(&state).await, fixture_rows());
+    assert_eq!(all_rows(&state).await, rows);
     let pair = state.pair(&pair_id()).await.unwrap().unwrap();
     assert_eq!((pair.generation, pair.first_synced_at), (2, Some(time(9))));
     let intents = state.open_intents(Some(&pair_id())).await.unwrap();
@@ -265,10 +274,10 @@ async fn the_database_of_schema_1_is_still_read() {
     assert_eq!(state.uploads(&pair_id()).await.unwrap()[0].parts.len(), 2);
 }
 
-fn fixture_rows() -> Vec<BaseRow> {
+fn fixture_rows(first: u64) -> Vec<BaseRow> {
     ["a", "a-b", "a/", "a/b", "é", "日本/"]
         .iter()
-        .zip(1..)
+        .zip(first..)
         .map(|(key, number)| row(key, number))
         .collect()
 }
@@ -279,7 +288,7 @@ async fn write_the_fixture_of_the_present_schema() {
     let target = std::env::var("OWS_FIXTURE").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let state = state_with_pair(folder.path()).await;
-    write_rows(&state, fixture_rows()).await;
+    write_rows(&state, fixture_rows(2)).await;
     state.raise_generation(&pair_id()).await.unwrap();
     state.raise_generation(&pair_id()).await.unwrap();
     state.record_first_sync(&pair_id(), time(9)).await.unwrap();

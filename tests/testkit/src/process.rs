@@ -77,6 +77,22 @@ impl Child {
         self.signal(Signal::HUP)
     }
 
+    /// Sends SIGSTOP: until [`Self::resume`] it does nothing at all, as on a host that is suspended.
+    ///
+    /// # Errors
+    /// As [`Self::terminate`].
+    pub fn suspend(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Sends SIGCONT.
+    ///
+    /// # Errors
+    /// As [`Self::terminate`].
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
     /// Kills the group with SIGKILL and waits for the process.
     ///
     /// # Errors

@@ -1,0 +1,124 @@
+//! Files that are more than a name and a content: with holes, with several names, and such as are no files.
+
+use ows::error::FailureKind;
+use ows::plan::Direction;
+use ows_providers::memory::MemoryOptions;
+use ows_testkit::tree::TempTree;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use crate::support::{Pair, clean, files, kind};
+
+// 35: hard links
+
+#[tokio::test]
+async fn two_names_of_one_file_are_two_files_in_the_remote() {
+    let pair = Pair::new(MemoryOptions::s3(), &[("a", "same"), ("b", "x")]);
+    std::fs::hard_link(pair.local.join("a"), pair.local.join("c")).expect("a link can be made");
+    clean(&pair.sync().await);
+    assert_eq!(
+        pair.remote(),
+        files(&[("a", "same"), ("b", "x"), ("c", "same")])
+    );
+    pair.later();
+    // Written through one name, it is changed under both.
+    pair.local.write("c", "changed");
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(finished.report.counts.upload, 2);
+    pair.assert_converged().await;
+    // One name goes away, and the other stays.
+    pair.local.remove("a");
+    clean(&pair.sync().await);
+    assert_eq!(pair.remote(), files(&[("b", "x"), ("c", "changed")]));
+    pair.assert_converged().await;
+}
+
+// 36: sparse files
+
+#[tokio::test]
+async fn a_file_with_holes_is_sent_with_its_whole_content() {
+    use std::os::unix::fs::FileExt as _;
+    let mut options = MemoryOptions::s3();
+    options.single_put_max = 1 << 20;
+    let pair = Pair::new(options, &[]);
+    let sparse = std::fs::File::create(pair.local.join("sparse")).expect("it can be made");
+    sparse.set_len(3 << 20).expect("it can be made longer");
+    sparse
+        .write_all_at(b"in the middle", 1 << 20)
+        .expect("it can be written");
+    drop(sparse);
+    clean(&pair.sync().await);
+    let stored = pair.store.get("sparse").expect("it was sent");
+    let content = std::fs::read(pair.local.join("sparse")).expect("it can be read");
+    assert!(stored == content, "the same bytes");
+    pair.assert_converged().await;
+}
+
+// 37: pipes, sockets, devices
+
+#[tokio::test]
+async fn what_is_no_file_is_never_opened_and_counted() {
+    let pair = Pair::synced(MemoryOptions::s3(), &[("a", "x"), ("pipe", "a file")]).await;
+    pair.local.remove("pipe");
+    // Whoever opens a pipe that nobody writes to waits for ever.
+    mknodat(CWD, pair.local.join("pipe"), FileType::Fifo, Mode::RUSR, 0).expect("a pipe");
+    let _socket = std::os::unix::net::UnixListener::bind(pair.local.join("socket"))
+        .expect("a socket can be made");
+    let mut there = 2;
+    // Only root may make a device.
+    let device = rustix::fs::makedev(1, 3);
+    let zero = pair.local.join("device");
+    if mknodat(CWD, zero, FileType::CharacterDevice, Mode::RUSR, device).is_ok() {
+        there += 1;
+    }
+    let finished = pair.sync().await;
+    clean(&finished);
+    let told = format!("{there} links and special files");
+    assert!(
+        finished
+            .report
+            .warnings
+            .iter()
+            .any(|text| text.contains(&told)),
+        "{:?}",
+        finished.report.warnings
+    );
+    // What was a file before is not deleted: it cannot be known.
+    assert_eq!(pair.remote(), files(&[("a", "x"), ("pipe", "a file")]));
+}
+
+// 34: links in circles, and links that lead out
+
+#[tokio::test]
+async fn links_that_are_followed_end_and_stay_inside_the_workspace() {
+    let outside = TempTree::with(&[("secret", "kept")]);
+    let mut pair = Pair::new(MemoryOptions::s3(), &[("d/a", "x"), ("real/b", "y")]);
+    pair.settings.copy_symlinks = true;
+    pair.local.symlink("d/up", "..");
+    pair.local.symlink("d/self", "self");
+    pair.local.symlink("one", "two");
+    pair.local.symlink("two", "one");
+    pair.local.symlink("inside", "real");
+    let folder = outside.path().to_str().expect("it is text");
+    pair.local.symlink("out", folder);
+    pair.local.symlink("out file", &format!("{folder}/secret"));
+    let finished = pair.sync().await;
+    assert_ne!(kind(&finished), Some(FailureKind::Failed));
+    assert_eq!(
+        pair.remote(),
+        files(&[("d/a", "x"), ("inside/b", "y"), ("real/b", "y")])
+    );
+    assert!(
+        !pair
+            .store
+            .files()
+            .values()
+            .any(|content| content == b"kept")
+    );
+    // Nor does anything that the remote holds get out that way.
+    pair.later();
+    pair.store.insert("out/secret", b"from the remote");
+    pair.store.insert("out/new", b"from the remote");
+    drop(pair.directed(Direction::Pull).await);
+    assert_eq!(outside.files(), files(&[("secret", "kept")]));
+}
