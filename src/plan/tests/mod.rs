@@ -378,7 +378,6 @@ impl World {
                 }
                 self.base.insert(key.clone(), (row, agreed));
             }
-            Op::MoveLocal { .. } => panic!("only where both sides may change"),
             Op::Conflict { keeps } => self.settle(key, *keeps),
             Op::CreateDirLocal => {
                 self.make_dirs(Side::Local, Some(path.clone()));
