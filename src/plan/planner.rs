@@ -328,19 +328,18 @@ impl Planner {
         }
         self.withhold_what_has_no_room();
         self.settle_names_of_files_and_folders();
-        let in_the_way =
-            |actions: &[Action]| folders::names_in_the_way(actions, self.rules.remote_folders);
+        let needs = |actions: &[Action]| folders::Needs::of(actions, self.rules.remote_folders);
         let actions = std::mem::take(&mut self.actions);
-        let blocked = in_the_way(&actions);
+        let needed = needs(&actions);
         let (mut actions, again) =
-            moves::recognise(&self.rules, actions, &self.local_hashes, &blocked);
+            moves::recognise(&self.rules, actions, &self.local_hashes, &needed);
         if both {
             folders::bring_back_what_is_not_empty(&mut actions, &kept);
         }
         if matches!(self.rules.direction, Direction::Merge | Direction::Both) {
             merge::let_folders_keep_their_names(&mut actions);
         }
-        let blocked = in_the_way(&actions);
+        let blocked = needs(&actions).make_room(&actions);
         let mut plan = self.plan;
         plan.again = again;
         plan.brings_back = both;
