@@ -9,6 +9,7 @@ mod audit;
 mod bisync;
 mod calls;
 mod caution;
+mod changes;
 mod first_run;
 mod guards;
 mod histories;
