@@ -491,7 +491,10 @@ fn concerns(action: &Action, path: &RelPath) -> bool {
 }
 
 fn is_about(action: &Action, path: &RelPath) -> bool {
-    let moved_from = matches!(&action.op, Op::MoveRemote { from, .. } if **from == *path);
+    let moved_from = matches!(
+        &action.op,
+        Op::MoveRemote { from, .. } | Op::MoveLocal { from, .. } if **from == *path
+    );
     action.key.path == *path || moved_from
 }
 
@@ -516,6 +519,10 @@ fn deed(action: &Action, path: &RelPath, fates: Fates) -> String {
             format!("gives it the name `{}` in the remote", action.key.path)
         }
         Op::MoveRemote { from, .. } => format!("renames `{from}` to it in the remote"),
+        Op::MoveLocal { from, .. } if **from == *path => {
+            format!("gives it the name `{}` in the workspace", action.key.path)
+        }
+        Op::MoveLocal { from, .. } => format!("renames `{from}` to it in the workspace"),
         Op::Conflict { .. } => "keeps both versions, one of them under another name".to_owned(),
         Op::CreateDirLocal => "creates the folder in the workspace".to_owned(),
         Op::CreateDirRemote => "creates the folder in the remote".to_owned(),

@@ -7,6 +7,7 @@
 
 mod bisync;
 mod check;
+mod conflicts;
 mod daemon;
 mod demo;
 mod errors;
