@@ -182,6 +182,43 @@ pub(super) fn let_folders_keep_their_names(actions: &mut [Action]) {
     }
 }
 
+/// Files of a remote without folders of its own that have others below their names. No folder can hold both, so there, too,
+/// the folder keeps the name: a host may have put its files below the name before it saw the file of another one.
+#[derive(Debug, Default)]
+pub(super) struct Overgrown {
+    /// Remote files that are not here yet.
+    lone: BTreeSet<RelPath>,
+    overgrown: BTreeSet<RelPath>,
+}
+
+impl Overgrown {
+    /// Looks at the next triple. They come in order, so a file comes before what lies below its name.
+    pub(super) fn see(&mut self, triple: &Triple) {
+        if triple.remote.is_none() || triple.key.kind == EntryKind::Dir {
+            return;
+        }
+        let path = &triple.key.path;
+        let above = std::iter::successors(path.parent(), RelPath::parent);
+        let found: Vec<_> = above.filter(|name| self.lone.contains(name)).collect();
+        self.overgrown.extend(found);
+        if triple.local.is_none() {
+            self.lone.insert(path.clone());
+        }
+    }
+
+    /// What would be downloaded to the name of a folder becomes a conflict.
+    pub(super) fn give_way(&self, actions: &mut [Action]) {
+        for action in actions {
+            if action.op == Op::Download && self.overgrown.contains(&action.key.path) {
+                action.op = Op::Conflict {
+                    keeps: Keeps::Folder,
+                };
+                action.reason = Reason::FolderHasName(Side::Remote);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -72,6 +72,7 @@ pub struct Planner {
     hashes_asked: bool,
     /// What caution left where it is.
     withheld: BTreeSet<SortKey>,
+    overgrown: merge::Overgrown,
 }
 
 impl Planner {
@@ -91,6 +92,7 @@ impl Planner {
             local_hashes: HashMap::new(),
             hashes_asked: false,
             withheld: BTreeSet::new(),
+            overgrown: merge::Overgrown::default(),
         }
     }
 
@@ -102,12 +104,20 @@ impl Planner {
             }
             return;
         }
+        if self.unites() && !self.rules.remote_folders {
+            self.overgrown.see(&triple);
+        }
         if triple.key.kind == EntryKind::File {
             self.plan.totals.base += u64::from(triple.base.is_some());
             self.plan.totals.local += u64::from(triple.local.is_some());
             self.plan.totals.remote += u64::from(triple.remote.is_some());
         }
         self.consider(triple);
+    }
+
+    /// Whether both sides keep what they have.
+    fn unites(&self) -> bool {
+        matches!(self.rules.direction, Direction::Merge | Direction::Both)
     }
 
     /// What was counted so far.
@@ -293,7 +303,8 @@ impl Planner {
         };
         self.actions.retain(|action| !stays(action));
         self.withhold_what_has_no_room();
-        if matches!(self.rules.direction, Direction::Merge | Direction::Both) {
+        if self.unites() {
+            self.overgrown.give_way(&mut self.actions);
             merge::let_folders_keep_their_names(&mut self.actions);
         }
         let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);
