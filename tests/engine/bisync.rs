@@ -9,6 +9,7 @@ use ows::plan::guards::GuardName;
 use ows::plan::{Direction, Resolve, Side};
 use ows::sync::{FirstSync, SyncMode, SyncOptions};
 use ows_providers::memory::MemoryOptions;
+use ows_testkit::tree::TempTree;
 
 use crate::support::{Pair, clean, files, guard, kept, kind};
 
@@ -382,6 +383,56 @@ async fn after_a_rollback_nothing_is_deleted_and_what_differs_is_kept_twice() {
         );
         pair.later();
         clean(&pair.sync().await);
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_comes_back_overwrites_nothing_that_came_meanwhile() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "old"), ("keep", "x")]).await;
+        pair.store.insert("a", b"edited there, longer");
+        let volume = TempTree::in_memory();
+        for path in ["a", "keep", ".ows/replica"] {
+            let content = pair.local.read(path).expect("it is there");
+            volume.write(path, content);
+            pair.local.remove(path);
+        }
+        // Not mounted: the empty folder is filled.
+        pair.sync().await;
+        pair.later();
+        assert_eq!(pair.workspace().len(), 2);
+        // Mounted again, with what it held before.
+        for path in ["a", "keep", ".ows/replica"] {
+            pair.local
+                .write(path, volume.read(path).expect("it is there"));
+        }
+        clean(&pair.sync().await);
+        let kept = pair.contents().contains(&b"edited there, longer"[..]);
+        assert!(kept, "what was edited there is on a side or in a trash");
+        pair.assert_converged().await;
+    }
+}
+
+/// Two hosts at an S3 store: one makes a file of that name, the other a folder, and neither has seen the other's.
+#[tokio::test]
+async fn a_remote_file_below_whose_name_others_lie_gives_the_name_up() {
+    for (below_is_here, resync) in [(true, false), (false, false), (true, true)] {
+        let pair = agreed(MemoryOptions::s3(), &[("keep", "x"), ("d/h", "1")]).await;
+        if !below_is_here {
+            pair.store.insert("e/h", b"2");
+            pair.store.insert("e", b"a file");
+        } else {
+            pair.store.insert("d", b"a file");
+        }
+        let options = SyncOptions {
+            resync,
+            ..SyncOptions::default()
+        };
+        clean(&pair.run(options).await);
+        let name = if below_is_here { "d" } else { "e" };
+        let copy = pair.workspace().remove(&format!("{name}.conflict"));
+        assert_eq!(copy, Some(b"a file".to_vec()));
         pair.assert_converged().await;
     }
 }
