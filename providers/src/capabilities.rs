@@ -144,6 +144,9 @@ pub struct Enforcement {
     pub complete_if_absent: bool,
     /// Completing an upload with [`crate::Precondition::Version`] fails when another version is there.
     pub complete_if_match: bool,
+    /// Copying in one call with [`crate::Precondition::Absent`] fails when something is at the new name.
+    #[serde(default)]
+    pub copy_if_absent: bool,
     /// Old versions are kept by the store; `None` when it does not say.
     pub versioning: Option<bool>,
 }

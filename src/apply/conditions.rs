@@ -82,21 +82,30 @@ impl Conditional<'_> {
         self.provider.delete(path, Precondition::Any).await
     }
 
-    /// Copies a file within the remote to a name where nothing is. Whether a store enforces a condition on what a copy
-    /// replaces is not probed, so the name is always looked at first.
+    /// Copies a file within the remote to a name where nothing is.
     pub async fn copy_new(
         &self,
         from: &RelPath,
         to: &RelPath,
         options: CopyOptions,
     ) -> Result<Entry> {
+        let options = CopyOptions {
+            precondition: Precondition::Absent,
+            ..options
+        };
+        // A file that is too large for one call is copied in parts, and the last call of an upload makes it visible.
+        if self.enforcement.copy_if_absent && self.enforcement.complete_if_absent {
+            return self.provider.copy(from, to, options).await;
+        }
         self.look(to, &options.precondition, Operation::Copy)
             .await?;
         let options = CopyOptions {
             precondition: Precondition::Any,
             ..options
         };
-        self.provider.copy(from, to, options).await
+        let entry = self.provider.copy(from, to, options).await?;
+        self.look_again(to, &entry, Operation::Copy).await?;
+        Ok(entry)
     }
 
     fn writes(&self, precondition: &Precondition) -> bool {

@@ -12,6 +12,7 @@ mod compare;
 mod conditions;
 mod conflict;
 mod fetch;
+mod moves;
 mod outcome;
 mod parts;
 mod remove;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ows_providers::{Enforcement, EntryKind, Provider, SortKey};
+use ows_providers::{Enforcement, EntryKind, Provider, RelPath, SortKey};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -108,6 +109,7 @@ pub struct Shared {
     hashing: Semaphore,
     tally: Mutex<Tally>,
     uploads_stopped: AtomicBool,
+    brings_back: AtomicBool,
     fatal: Mutex<Option<Failure>>,
     deferred: Mutex<Vec<Action>>,
     naming: conflict::Naming,
@@ -123,6 +125,7 @@ impl Default for Shared {
             ),
             tally: Mutex::new(Tally::default()),
             uploads_stopped: AtomicBool::new(false),
+            brings_back: AtomicBool::new(false),
             fatal: Mutex::new(None),
             deferred: Mutex::new(Vec::new()),
             naming: conflict::Naming::default(),
@@ -156,6 +159,9 @@ impl Applier {
             lock(&self.shared.tally).left(&skipped.path, skipped.reason);
         }
         lock(&self.shared.tally).counts.unchanged = plan.unchanged;
+        self.shared
+            .brings_back
+            .store(plan.brings_back, Ordering::Relaxed);
         self.in_batches(plan.clears).await?;
         self.one_by_one(plan.create_dirs).await?;
         self.check_root()?;
@@ -363,17 +369,20 @@ impl Applier {
             }
             Op::Download => self.base.agreed(self.download(action).await?).await?,
             Op::MoveRemote { from, old } => {
-                self.base
-                    .agreed(self.move_remote(action, from, old).await?)
-                    .await?
+                let row = self.move_remote(action, from, old).await?;
+                self.renamed(row, from).await?;
+            }
+            Op::MoveLocal { from, old } => {
+                let row = self.move_local(action, from, old).await?;
+                self.renamed(row, from).await?;
             }
             Op::DeleteLocal => {
-                self.delete_local(action).await?;
-                self.base.forget(action.key.clone()).await?;
+                let gone = self.delete_local(action).await?;
+                self.deleted(action, gone).await?;
             }
             Op::DeleteRemote => {
-                self.delete_remote(action).await?;
-                self.base.forget(action.key.clone()).await?;
+                let gone = self.delete_remote(action).await?;
+                self.deleted(action, gone).await?;
             }
             Op::Conflict { keeps } => self.conflict(action, *keeps).await?,
             Op::CreateDirLocal => {
@@ -386,6 +395,27 @@ impl Applier {
             }
         }
         Ok(())
+    }
+
+    /// The new name first: of two rows the next run makes the right thing, of none a file that is new on both sides.
+    async fn renamed(&self, row: BaseRow, from: &RelPath) -> Result<(), Problem> {
+        self.base.agreed(row).await?;
+        Ok(self.base.forget(SortKey::file(from.clone())).await?)
+    }
+
+    /// What a delete leaves of the base row. A folder in which something stayed is there on both sides again, where both
+    /// may change: else the next run would take it for a new one.
+    async fn deleted(&self, action: &Action, gone: bool) -> Result<(), Problem> {
+        if gone || !self.shared.brings_back.load(Ordering::Relaxed) {
+            return Ok(self.base.forget(action.key.clone()).await?);
+        }
+        if action.op.writes_to() == Side::Local {
+            self.may_write().await?;
+            self.provider.create_dir(&action.key.path).await?;
+        } else {
+            self.create_dir_local(&action.key.path).await?;
+        }
+        Ok(self.base.agreed(folder_row(&action.key, action)).await?)
     }
 
     fn count(&self, action: &Action) {

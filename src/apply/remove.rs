@@ -12,26 +12,27 @@ use crate::local::{Displace, LocalErrorKind, Observed};
 use crate::plan::{Action, Fate};
 
 impl Applier {
-    /// Deletes the remote file, after a last look that the workspace still has none, and after it lies in the trash.
-    pub(super) async fn delete_remote(&self, action: &Action) -> Result<(), Problem> {
+    /// Deletes the remote file, after a last look that the workspace still has none, and after it lies in the trash. False
+    /// for a folder in which something stays.
+    pub(super) async fn delete_remote(&self, action: &Action) -> Result<bool, Problem> {
         let path = &action.key.path;
         if action.key.kind == EntryKind::Dir {
             return self.delete_remote_dir(path).await;
         }
         self.still_absent(path).await?;
         let Some(remote) = &action.remote else {
-            return Ok(());
+            return Ok(true);
         };
         if action.keep_displaced
             && self.fates.remote == Fate::Trash
             && self.keep_remote_copy(path, remote, false).await?
         {
-            return Ok(());
+            return Ok(true);
         }
-        Ok(self
-            .conditional()
+        self.conditional()
             .delete(path, expect(Some(remote)))
-            .await?)
+            .await?;
+        Ok(true)
     }
 
     async fn still_absent(&self, path: &RelPath) -> Result<(), Problem> {
@@ -47,27 +48,27 @@ impl Applier {
         }
     }
 
-    async fn delete_remote_dir(&self, path: &RelPath) -> Result<(), Problem> {
+    async fn delete_remote_dir(&self, path: &RelPath) -> Result<bool, Problem> {
         match self.provider.delete_dir(path).await {
             // Something that takes no part (an excluded file, a new one) is in it: the folder stays with it.
-            Err(error) if error.kind == ErrorKind::PreconditionFailed => Ok(()),
-            other => Ok(other?),
+            Err(error) if error.kind == ErrorKind::PreconditionFailed => Ok(false),
+            other => Ok(other.map(|()| true)?),
         }
     }
 
-    /// Moves the local file to the local trash; an empty folder is removed.
-    pub(super) async fn delete_local(&self, action: &Action) -> Result<(), Problem> {
+    /// Moves the local file to the local trash; an empty folder is removed. False for a folder in which something stays.
+    pub(super) async fn delete_local(&self, action: &Action) -> Result<bool, Problem> {
         let path = action.key.path.clone();
         let local = Arc::clone(&self.local);
         if action.key.kind == EntryKind::Dir {
             return match blocking(move || local.remove_empty_dir(&path)).await? {
                 // Something that takes no part is in it: the folder stays with it.
-                Err(error) if error.kind == LocalErrorKind::NotEmpty => Ok(()),
-                other => Ok(other?),
+                Err(error) if error.kind == LocalErrorKind::NotEmpty => Ok(false),
+                other => Ok(other.map(|()| true)?),
             };
         }
         let Some(seen) = action.local.clone() else {
-            return Ok(());
+            return Ok(true);
         };
         let run = self.run.clone();
         let displaced = if self.fates.local == Fate::Trash {
@@ -80,7 +81,7 @@ impl Applier {
                 "it changed after it was looked at, so it was left alone".into(),
             )),
             Err(error) => Err(error.into()),
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Local files to the remote: small ones in one call, large ones in parts; and moves within the remote.
+//! Local files to the remote: small ones in one call, large ones in parts.
 
 use std::sync::Arc;
 
@@ -9,7 +9,6 @@ use super::Applier;
 use super::conditions::{Conditional, expect};
 use super::outcome::Problem;
 use super::source::{self, Reading};
-use crate::local::LocalError;
 use crate::plan::{Action, Fate, mailbox};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
@@ -163,64 +162,6 @@ impl Applier {
             Ok(_) => Ok(false),
             Err(error) => Err(error.into()),
         }
-    }
-
-    /// Gives the remote file its new name. The content does not cross the network.
-    pub(super) async fn move_remote(
-        &self,
-        action: &Action,
-        from: &RelPath,
-        old: &BaseRow,
-    ) -> Result<BaseRow, Problem> {
-        let (Some(local), Some(remote)) = (&action.local, &action.remote) else {
-            return Err(Problem::Failed("the plan names no file to move".into()));
-        };
-        let path = &action.key.path;
-        let folder = Arc::clone(&self.local);
-        let (new, gone) = (path.clone(), from.clone());
-        let (now, gone) = blocking(move || {
-            Ok::<_, LocalError>((
-                source::look(&folder, &new)?,
-                source::is_gone(&folder, &gone)?,
-            ))
-        })
-        .await??;
-        if !gone || !now.is_some_and(|now| now.same_attributes(local)) {
-            return Err(Problem::Left(
-                "the workspace changed after it was looked at; the next run looks again".into(),
-            ));
-        }
-        let options = CopyOptions {
-            source: remote.version.clone(),
-            precondition: Precondition::Absent,
-            size: remote.size,
-            mtime_ns: None,
-        };
-        let entry = if self.provider.capabilities().rename {
-            self.provider.rename(from, path, options).await?
-        } else {
-            let entry = self.conditional().copy_new(from, path, options).await?;
-            // The copy is there: from now on the old name holds nothing that would be lost.
-            let stamp = self.stamp_of_own(&entry);
-            let row = BaseRow {
-                key: action.key.clone(),
-                local: (**local).clone(),
-                remote: stamp,
-            };
-            self.base.agreed(row).await?;
-            self.conditional()
-                .delete(from, expect(Some(remote)))
-                .await?;
-            entry
-        };
-        self.base.forget(SortKey::file(from.clone())).await?;
-        let mut stamp = self.stamp_of_own(&entry);
-        stamp.mtime_ns = stamp.mtime_ns.or(old.remote.mtime_ns);
-        Ok(BaseRow {
-            key: action.key.clone(),
-            local: (**local).clone(),
-            remote: stamp,
-        })
     }
 }
 

@@ -7,6 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ows::config::Mode;
 use ows::plan::Direction;
 use ows::plan::guards::GuardName;
+use ows::sync::conflicts::Keep;
 
 /// Keeps an agent's workspace in sync with cloud storage.
 #[derive(Debug, Parser)]
@@ -70,7 +71,7 @@ pub enum Command {
     Daemon,
     /// Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for it
     Session(SessionArgs),
-    /// Show the remote, what it enforces, the base, the last run and the trash
+    /// Show the remote, what it enforces, the base, the last run, conflicts and the trash
     Status,
     /// Compare both sides by content, and change nothing
     Check(CheckArgs),
@@ -78,6 +79,8 @@ pub enum Command {
     List(ListArgs),
     /// Tell what is known of one path, and what the next run would do about it and why
     Why(WhyArgs),
+    /// List conflict files, and settle them
+    Conflicts(ConflictsArgs),
     /// Show, bring back or empty what was displaced
     Trash(TrashArgs),
     /// Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
@@ -102,6 +105,7 @@ impl Command {
             Self::Check(_) => "check",
             Self::List(_) => "list",
             Self::Why(_) => "why",
+            Self::Conflicts(arguments) => arguments.name(),
             Self::Trash(arguments) => arguments.name(),
             Self::ImportRclone(_) => "import-rclone",
             Self::Completions { .. } => "completions",
@@ -253,6 +257,54 @@ pub struct ListArgs {
     /// Also what lies in folders
     #[arg(short = 'R', long)]
     pub recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ConflictsArgs {
+    #[command(subcommand)]
+    pub command: Option<ConflictsCommand>,
+}
+
+impl ConflictsArgs {
+    pub fn name(&self) -> &'static str {
+        match self.command {
+            None => "conflicts",
+            Some(ConflictsCommand::Resolve { .. }) => "conflicts resolve",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConflictsCommand {
+    /// Settle a conflict in the workspace; the next sync carries it to the remote
+    Resolve {
+        /// Whose content keeps the name, the other goes to the trash; with `both` the copy gets an ordinary name
+        #[arg(long, value_enum, value_name = "SIDE")]
+        keep: KeepArg,
+        /// The copy, or the file that it lies beside
+        path: String,
+        /// Show what would be done
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// What is kept of a conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeepArg {
+    Local,
+    Remote,
+    Both,
+}
+
+impl From<KeepArg> for Keep {
+    fn from(keep: KeepArg) -> Self {
+        match keep {
+            KeepArg::Local => Self::Local,
+            KeepArg::Remote => Self::Remote,
+            KeepArg::Both => Self::Both,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

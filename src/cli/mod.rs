@@ -5,6 +5,7 @@
 
 mod args;
 mod check;
+mod conflicts;
 mod daemon;
 mod demo;
 mod import;
@@ -94,6 +95,9 @@ async fn run(
         }
         Command::Why(arguments) => {
             why::run(global, arguments, output, progress, cancel, answer).await
+        }
+        Command::Conflicts(arguments) => {
+            conflicts::run(global, arguments, output, cancel, answer).await
         }
         Command::Trash(arguments) => trash::run(global, arguments, output, cancel, answer).await,
         Command::ImportRclone(arguments) => import::run(global, arguments, output, answer),

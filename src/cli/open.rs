@@ -1,8 +1,11 @@
 //! From what was typed to an opened configuration.
 
+use std::path::Path;
+
 use ows::config::{self, Config, Environment, Invocation};
 use ows::error::{Failure, Outcome};
 use ows::sync::PairSettings;
+use ows_providers::RelPath;
 
 use super::args::Global;
 use super::output::{Answer, Output};
@@ -45,4 +48,20 @@ pub fn invocation(global: &Global) -> Outcome<Invocation> {
 /// The pair that the configuration describes, to look at or to handle its trash: no mode is needed for that.
 pub fn pair(config: &Config) -> Outcome<PairSettings> {
     ows::sync::connect::modeless_settings(config)
+}
+
+/// The path below the pair's root. Whoever works in the workspace may give the whole path of the file.
+pub fn below(settings: &PairSettings, text: &str) -> Outcome<RelPath> {
+    let given = Path::new(text)
+        .strip_prefix(&settings.local_path)
+        .ok()
+        .and_then(Path::to_str)
+        .unwrap_or(text);
+    let trimmed = given.trim_end_matches('/');
+    RelPath::new(trimmed.strip_prefix("./").unwrap_or(trimmed)).map_err(|error| {
+        Failure::usage("the path does not name anything in the pair")
+            .with_path(text)
+            .with_source(error)
+            .with_hint("give it below the root of the pair, as `ows list` shows it, such as `notes/plan.md`")
+    })
 }

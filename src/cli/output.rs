@@ -40,6 +40,10 @@ impl Answer {
                 "provider": null, "remote": null, "local": null, "connection": null, "state": null, "base": null, "checkpoint": null, "last_run": null,
                 "conflicts": 0, "trash": { "local": null, "remote": null }, "enforces": {}, "backup": null,
             }),
+            "conflicts" => json!({ "conflicts": [] }),
+            "conflicts resolve" => json!({
+                "conflicts": [], "keep": null, "renamed_to": null, "trashed": null,
+            }),
             "trash list" | "trash restore" | "trash empty" => json!({ "items": [] }),
             "session start" | "session end" => json!({ "idle": null }),
             "import-rclone" => json!({

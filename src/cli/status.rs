@@ -96,6 +96,7 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
     if let Some(lease) = &status.lease {
         row("lease", &lease.text());
     }
+    row("conflicts", &conflicts(status.conflicts));
     row("trash", &trash(status));
     match &status.enforces {
         None => row(
@@ -108,6 +109,13 @@ fn show(status: &Status, mode: Option<&str>, output: &Output) {
                 output.line(&format!("  {name:<44} {value}"));
             }
         }
+    }
+}
+
+fn conflicts(count: u64) -> String {
+    match count {
+        0 => "none".to_owned(),
+        _ => format!("{count} (`ows conflicts` lists them)"),
     }
 }
 

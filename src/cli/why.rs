@@ -1,12 +1,8 @@
 //! `ows why`.
 
-use std::path::Path;
-
 use ows::cancel::Cancel;
 use ows::error::{Failure, Outcome};
-use ows::sync::PairSettings;
 use ows::sync::why::{Explained, Known, Why, why};
-use ows_providers::RelPath;
 use serde_json::json;
 
 use super::args::{Global, WhyArgs};
@@ -28,7 +24,7 @@ pub async fn run(
 ) -> Outcome<()> {
     let config = open::config_to_sync(global, output, answer)?;
     let settings = ows::sync::connect::pair_settings(&config)?;
-    let path = below(&settings, &arguments.path)?;
+    let path = open::below(&settings, &arguments.path)?;
     let Explained {
         mut report,
         why,
@@ -67,22 +63,6 @@ pub async fn run(
     answer.report = report;
     answer.is_closed = true;
     failure.map_or(Ok(()), Err::<(), Failure>)
-}
-
-/// The path below the pair's root. Whoever works in the workspace may give the whole path of the file.
-fn below(settings: &PairSettings, text: &str) -> Outcome<RelPath> {
-    let given = Path::new(text)
-        .strip_prefix(&settings.local_path)
-        .ok()
-        .and_then(Path::to_str)
-        .unwrap_or(text);
-    let trimmed = given.trim_end_matches('/');
-    RelPath::new(trimmed.strip_prefix("./").unwrap_or(trimmed)).map_err(|error| {
-        Failure::usage("the path does not name anything in the pair")
-            .with_path(text)
-            .with_source(error)
-            .with_hint("give it below the root of the pair, as `ows list` shows it, such as `notes/plan.md`")
-    })
 }
 
 fn show(output: &Output, why: &Why) {

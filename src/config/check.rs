@@ -215,7 +215,7 @@ pub(super) fn kind_of(value: &Value) -> &'static str {
 }
 
 /// The name among `known` that is near enough to `name` to be what was meant.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this the suggestion is more puzzling than helpful: `mod` and `mode` score 0.98, `abc` and `mode` 0.
     const NEAR: f64 = 0.8;
     let name = name.to_lowercase();

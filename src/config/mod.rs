@@ -47,6 +47,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 pub use backup::{BackupConfig, BackupLocation, Encryption, Item, Retain};
+pub(crate) use check::nearest;
 pub use check::{Problem, Problems};
 pub use expand::Environment;
 pub use gateway::Gateway;

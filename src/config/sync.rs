@@ -208,8 +208,8 @@ impl SyncConfig {
     }
 }
 
-/// What the modes mean, and which of them this version does not have.
-fn meanings() -> impl Iterator<Item = (&'static str, String)> {
+/// What the modes mean.
+fn meanings() -> impl Iterator<Item = (&'static str, &'static str)> {
     MODES.into_iter().map(|(name, mode)| {
         let meaning = match mode {
             Mode::Mailbox => {
@@ -219,12 +219,7 @@ fn meanings() -> impl Iterator<Item = (&'static str, String)> {
             Mode::Mirror => "the remote is the truth and the local folder is made equal to it",
             Mode::Bisync => "both sides may change; changes go both ways, conflicts keep both versions",
         };
-        let later = if super::unserved::asks("sync", "mode", &name.into()) {
-            "; not available in this version"
-        } else {
-            ""
-        };
-        (name, format!("{meaning}{later}"))
+        (name, meaning)
     })
 }
 
@@ -261,7 +256,7 @@ pub(super) const MODES: [(&str, Mode); 3] = [
     ("bisync", Mode::Bisync),
 ];
 
-pub(super) const RESOLUTIONS: [(&str, ConflictResolve); 3] = [
+const RESOLUTIONS: [(&str, ConflictResolve); 3] = [
     ("newer", ConflictResolve::Newer),
     ("local", ConflictResolve::Local),
     ("remote", ConflictResolve::Remote),
@@ -339,7 +334,7 @@ pub(super) fn read(
             .clone()
             .unwrap_or_else(|| vec![".DS_Store".to_owned()]),
         copy_symlinks: section.boolean("copySymlinks").unwrap_or(false),
-        conflict_resolve: conflict_resolve(section),
+        conflict_resolve: conflict_resolve(section, mode, first_sync),
         ingest: ingest(section, mode),
         notify_on_inbox: section.boolean("notifyOnInbox").unwrap_or(false),
         notify: notify(section),
@@ -482,10 +477,26 @@ fn timeout(section: &Section<'_>) -> Duration {
     Duration::from_secs(raised(section, &section.at("timeout"), seconds, 60))
 }
 
-fn conflict_resolve(section: &Section<'_>) -> ConflictResolve {
-    section
+fn conflict_resolve(
+    section: &Section<'_>,
+    mode: Option<Mode>,
+    first_sync: FirstSync,
+) -> ConflictResolve {
+    let resolve = section
         .choice("conflictResolve", &RESOLUTIONS)
-        .unwrap_or(ConflictResolve::Newer)
+        .unwrap_or(ConflictResolve::Newer);
+    // A first run that unites both sides has conflicts in mailbox mode, too.
+    let has_conflicts = mode == Some(Mode::Bisync) || first_sync == FirstSync::Merge;
+    if resolve != ConflictResolve::Newer
+        && let Some(mode) = mode.filter(|_| !has_conflicts)
+    {
+        section.findings.warning(format!(
+            "`{}` does nothing in {} mode: one side is the truth there, so there are no conflicts",
+            section.at("conflictResolve"),
+            mode.name()
+        ));
+    }
+    resolve
 }
 
 fn ingest(section: &Section<'_>, mode: Option<Mode>) -> Option<RelPath> {

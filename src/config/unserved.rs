@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 
 use super::check::{Findings, KeyPath, listed};
 use super::resolve::PROVIDERS;
-use super::sync::{MODES, RESOLUTIONS};
 
 /// When a value asks for the feature.
 #[derive(Debug, Clone, Copy)]
@@ -75,8 +74,6 @@ pub(super) fn served<'a>(
 fn choices(name: &str) -> Vec<&'static str> {
     match name {
         "provider" => PROVIDERS.iter().map(|(name, _)| *name).collect(),
-        "mode" => MODES.iter().map(|(name, _)| *name).collect(),
-        "conflictResolve" => RESOLUTIONS.iter().map(|(name, _)| *name).collect(),
         _ => Vec::new(),
     }
 }

@@ -4,6 +4,7 @@
 //! - [`LocalFolder::open_read`] and [`LocalFolder::hash`] read one real state of a file.
 //! - [`LocalFolder::new_file`] writes aside; [`TempFile::commit`] puts the file in place, whole and durable, if the
 //!   place is still as it was observed.
+//! - [`LocalFolder::rename`] gives a file another name; nothing is replaced.
 //! - [`LocalFolder::remove`] and the rest of `trash.rs` keep what gave way.
 //! - [`LocalFolder::replica`] is the marker by which the folder is known again.
 //!
@@ -14,6 +15,7 @@
 mod error;
 mod marker;
 mod read;
+mod rename;
 mod trash;
 mod walk;
 mod write;

@@ -613,3 +613,28 @@ fn nothing_lands_outside_while_folders_and_links_trade_places() {
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
     assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "secret");
 }
+
+#[test]
+fn a_file_gets_another_name_only_where_nothing_has_it_and_while_it_is_what_was_seen() {
+    let place = Place::new();
+    let seen = place.write("d/a", "one");
+    place.write("taken", "two");
+    let rename =
+        |to: &str, seen: &LocalFingerprint| place.folder.rename(&path("d/a"), &path(to), seen);
+    assert_eq!(kind_of(rename("taken", &seen)), LocalErrorKind::Exists);
+    let other = LocalFingerprint {
+        size: 4,
+        ..seen.clone()
+    };
+    assert_eq!(kind_of(rename("b", &other)), LocalErrorKind::Changed);
+    assert_eq!(kind_of(rename(".ows/b", &seen)), LocalErrorKind::Denied);
+    assert_eq!(
+        (place.read("d/a"), place.read("taken")),
+        ("one".into(), "two".into())
+    );
+    rename("new/b", &seen).unwrap();
+    assert_eq!(place.read("new/b"), "one");
+    assert_eq!(kind_of(rename("b", &seen)), LocalErrorKind::NotFound);
+    symlink(place.at("taken"), place.at("d/a")).unwrap();
+    assert_eq!(kind_of(rename("b", &seen)), LocalErrorKind::Changed);
+}

@@ -4,7 +4,7 @@ use ows_providers::EntryKind;
 
 use super::{
     Action, Caution, Changed, Direction, Op, Question, Reason, Record, Rules, Side, Skipped,
-    Triple, bisync, merge,
+    Triple, bisync, merge, moves,
 };
 use crate::tree::BaseRow;
 
@@ -127,7 +127,9 @@ pub(super) fn is_own(action: &Action) -> bool {
         Reason::Edited(_) => action.op == Op::Upload && action.changed.local,
         Reason::Missing(_) | Reason::Stray(_) => false,
         // A merge takes nothing away from anybody.
-        Reason::Newer(_) | Reason::FolderHasName(_) | Reason::Revived(_) => true,
+        Reason::Newer(_) | Reason::FolderHasName(_) | Reason::Revived(_) | Reason::Occupied(_) => {
+            true
+        }
     }
 }
 
@@ -368,7 +370,7 @@ fn displaces_something_else(triple: &Triple, target_side: Side, target: State) -
 }
 
 pub(super) fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
-    let may_be_renamed = op == Op::DeleteRemote && triple.key.kind == EntryKind::File;
+    let may_be_renamed = moves::may_be_renamed(triple.key.kind, &op, reason).is_some();
     Box::new(Action {
         key: triple.key.clone(),
         op,

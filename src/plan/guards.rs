@@ -85,7 +85,7 @@ pub struct Stop {
 
 impl Stop {
     /// For a run with `--direction`: what it tells to type holds for such a run. Without the option the same words
-    /// would start a run in the other direction.
+    /// would start another run. What names a direction of its own keeps it.
     pub fn directed(mut self, direction: Option<Direction>) -> Self {
         let option = match direction {
             None => return self,
@@ -94,10 +94,12 @@ impl Stop {
             // No option asks for these.
             Some(Direction::Merge | Direction::Both) => return self,
         };
-        self.hint = self.hint.replace(
-            "`ows sync --",
-            &format!("`ows sync --direction {option} --"),
-        );
+        for with in ["--force", "--dry-run"] {
+            self.hint = self.hint.replace(
+                &format!("`ows sync {with}"),
+                &format!("`ows sync --direction {option} {with}"),
+            );
+        }
         self
     }
 }
@@ -271,9 +273,9 @@ pub fn join(plan: &Plan) -> Option<Stop> {
         examples: examples(plan.actions().filter(files)),
         hint: "to unite both sides: `ows sync --resync`, which deletes nothing: each side gets what only the other has, and \
                of what differs one keeps the name and the other stays beside it as `.conflict` (`firstSync: \"merge\"` does it \
-               unattended); to see it first: `ows sync --resync --dry-run -v`; to take one side as the truth: `ows sync \
-               --direction pull --force first-sync` or `--direction push --force first-sync`, with what is displaced kept in \
-               the trash; nothing was changed"
+               unattended); to see it first: `ows sync --resync --dry-run -v`; to take one side as the truth, with what the other \
+               loses kept in the trash: `ows sync --direction pull --force first-sync` for the remote, `ows sync --direction \
+               push --force first-sync` for the workspace; nothing was changed"
             .to_owned(),
     })
 }

@@ -153,8 +153,8 @@ pub(super) fn let_folders_keep_their_names(actions: &mut [Action]) {
     for action in actions.iter() {
         // What is copied from a side lies in folders of that side.
         let from = match action.op {
-            Op::Upload | Op::CreateDirRemote => Side::Local,
-            Op::Download | Op::CreateDirLocal => Side::Remote,
+            Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Local,
+            Op::Download | Op::MoveLocal { .. } | Op::CreateDirLocal => Side::Remote,
             _ => continue,
         };
         let path = &action.key.path;

@@ -69,9 +69,11 @@
 pub mod bisync;
 mod decide;
 mod fate;
+mod folders;
 pub mod guards;
 pub mod mailbox;
 pub mod merge;
+mod moves;
 mod planner;
 #[cfg(test)]
 mod tests;
@@ -192,6 +194,13 @@ pub enum Op {
         /// The base row of the old name.
         old: Box<BaseRow>,
     },
+    /// The local file gets this action's path as its new name, which it has in the remote already.
+    MoveLocal {
+        /// Its old name.
+        from: Box<RelPath>,
+        /// The base row of the old name.
+        old: Box<BaseRow>,
+    },
     /// The folder is created locally.
     CreateDirLocal,
     /// The folder is created in the remote.
@@ -223,6 +232,7 @@ impl Op {
             Self::DeleteLocal => "delete_local",
             Self::DeleteRemote => "delete_remote",
             Self::MoveRemote { .. } => "move_remote",
+            Self::MoveLocal { .. } => "move_local",
             Self::CreateDirLocal => "create_dir_local",
             Self::CreateDirRemote => "create_dir_remote",
             Self::Conflict { .. } => "conflict",
@@ -232,7 +242,9 @@ impl Op {
     /// The side that is changed; of both of them, the remote.
     pub fn writes_to(&self) -> Side {
         match self {
-            Self::Download | Self::DeleteLocal | Self::CreateDirLocal => Side::Local,
+            Self::Download | Self::DeleteLocal | Self::MoveLocal { .. } | Self::CreateDirLocal => {
+                Side::Local
+            }
             Self::Upload
             | Self::DeleteRemote
             | Self::MoveRemote { .. }
@@ -277,6 +289,8 @@ pub enum Reason {
     FolderHasName(Side),
     /// Changed on this side and deleted on the other: the change wins.
     Revived(Side),
+    /// A folder that was deleted on the other side, and that keeps something on this one.
+    Occupied(Side),
 }
 
 impl Reason {
@@ -301,7 +315,7 @@ impl Reason {
             Self::Renamed(Local) => "renamed in the workspace",
             Self::Renamed(Remote) => "renamed in the remote",
             Self::Newer(Local) => {
-                "differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`"
+                "differs, and the workspace's keeps the name; the remote's is kept beside it as `.conflict`"
             }
             Self::Newer(Remote) => {
                 "differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`"
@@ -311,6 +325,12 @@ impl Reason {
             }
             Self::Revived(Remote) => {
                 "changed in the remote and deleted in the workspace: the change wins"
+            }
+            Self::Occupied(Local) => {
+                "deleted in the remote, but something in it stays in the workspace"
+            }
+            Self::Occupied(Remote) => {
+                "deleted in the workspace, but something in it stays in the remote"
             }
             Self::FolderHasName(Local) => {
                 "a folder in the workspace has its name; the file is kept beside it as `.conflict`"
@@ -349,7 +369,7 @@ pub struct Action {
     pub local: Option<Box<LocalFingerprint>>,
     /// The remote side as it was observed: what the step relies on.
     pub remote: Option<Box<RemoteStamp>>,
-    /// The base row of a file that is to be deleted remotely, and that may have been renamed instead.
+    /// The base row of a file that went away on one side, and that may have been renamed there.
     pub base: Option<Box<BaseRow>>,
     /// Whether the base has a row for the path.
     pub is_known: bool,
@@ -475,7 +495,7 @@ pub struct Plan {
     pub clears: Vec<Action>,
     /// Folders to create, outer ones first.
     pub create_dirs: Vec<Action>,
-    /// Moves within the remote.
+    /// Moves within one side.
     pub moves: Vec<Action>,
     /// Uploads and downloads.
     pub transfers: Vec<Action>,
@@ -495,6 +515,12 @@ pub struct Plan {
     pub totals: Totals,
     /// How careful the plan is, and whoever carries it out has to be.
     pub caution: Caution,
+    /// Something that was edited on one side is given the name that it got on the other, and the edit is left for another
+    /// pass, which is to follow at once.
+    pub again: bool,
+    /// A folder that cannot be deleted, since something is in it that the plan knows nothing of, is created again on the
+    /// other side.
+    pub brings_back: bool,
 }
 
 impl Plan {

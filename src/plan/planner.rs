@@ -1,13 +1,13 @@
 //! Folds decisions about single paths into a plan: keeps what is different, recognises moves, orders phases.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
 use super::decide::{Verdict, Withheld, decide};
 use super::{
-    Action, Answers, Direction, Keeps, Op, Plan, Question, Reason, Record, Side, Skipped, Triple,
-    UnknownPaths, merge,
+    Action, Answers, Direction, Keeps, Op, Plan, Question, Record, Side, Skipped, Triple,
+    UnknownPaths, folders, merge, moves,
 };
 
 /// How far a run relies on what the base says of the past; the module's second table has the outcomes.
@@ -64,10 +64,10 @@ pub struct Planner {
     plan: Plan,
     open: Vec<Triple>,
     actions: Vec<Action>,
-    /// Remote folders that are to be deleted.
-    doomed: BTreeSet<RelPath>,
-    /// Those of them that stay, because something that takes no part is in them.
-    kept: BTreeSet<RelPath>,
+    /// Folders that are to be deleted on a side.
+    doomed: BTreeSet<(Side, RelPath)>,
+    /// Those of them that stay, because something is in them that is no part of the plan.
+    kept: BTreeSet<(Side, RelPath)>,
     local_hashes: HashMap<SortKey, [u8; 32]>,
     hashes_asked: bool,
     /// What caution left where it is.
@@ -130,15 +130,28 @@ impl Planner {
         self.plan.records.push(Record::Forget(key));
     }
 
-    /// Something in the remote takes no part: the folders above it stay, or every run would try to delete them. Paths
-    /// come in order, so those folders have come before.
-    pub fn occupied(&mut self, path: &RelPath) {
-        let mut above = path.parent();
-        while let Some(folder) = above {
-            above = folder.parent();
-            if let Some(folder) = self.doomed.take(&folder) {
-                self.kept.insert(folder);
-            }
+    /// Something on a side takes no part: the folders above it stay, or every run would try to delete them. Paths come in
+    /// order, so those folders have come before.
+    pub fn occupied(&mut self, side: Side, path: &RelPath) {
+        if self.doomed.is_empty() {
+            return;
+        }
+        for folder in std::iter::successors(path.parent(), RelPath::parent) {
+            self.kept.extend(self.doomed.take(&(side, folder)));
+        }
+    }
+
+    /// What is left alone, or not carried over, stays on the sides that have it. One-way runs find that out when they come
+    /// to delete the folder.
+    fn stays(&mut self, triple: &Triple) {
+        if self.rules.direction != Direction::Both {
+            return;
+        }
+        if triple.local.is_some() {
+            self.occupied(Side::Local, &triple.key.path);
+        }
+        if triple.remote.is_some() {
+            self.occupied(Side::Remote, &triple.key.path);
         }
     }
 
@@ -157,6 +170,11 @@ impl Planner {
             match side {
                 Side::Local => triple.local_unknown |= covered,
                 Side::Remote => triple.remote_unknown |= covered,
+            }
+        }
+        if self.rules.direction == Direction::Both {
+            for path in unknown.iter() {
+                self.occupied(side, path);
             }
         }
         self.actions
@@ -179,6 +197,7 @@ impl Planner {
             Verdict::Ask(_) => self.open.push(triple),
             Verdict::Act(action) => self.accept(*action),
             Verdict::Leave(skipped) => {
+                self.stays(&triple);
                 self.plan.undecided += u64::from(triple.answers.failed.is_some());
                 self.plan.skipped.extend(skipped);
             }
@@ -186,8 +205,9 @@ impl Planner {
                 self.plan.skipped.push(skipped);
                 self.plan.withheld += 1;
                 if triple.remote.is_some() {
-                    self.occupied(&triple.key.path);
+                    self.occupied(Side::Remote, &triple.key.path);
                 }
+                self.stays(&triple);
                 if forget {
                     self.plan.records.push(Record::Forget(triple.key.clone()));
                 }
@@ -215,10 +235,15 @@ impl Planner {
                 path: action.key.path.to_string(),
                 reason: format!("the remote cannot store this name: {objection}"),
             });
+            if self.rules.direction == Direction::Both {
+                self.occupied(Side::Local, &action.key.path);
+            }
             return;
         }
-        if action.op == Op::DeleteRemote && action.key.kind == EntryKind::Dir {
-            self.doomed.insert(action.key.path.clone());
+        if let Some(side) = action.op.deletes_from()
+            && action.key.kind == EntryKind::Dir
+        {
+            self.doomed.insert((side, action.key.path.clone()));
         }
         self.actions.push(action);
     }
@@ -235,7 +260,7 @@ impl Planner {
         }
         if questions.is_empty() && !self.hashes_asked {
             self.hashes_asked = true;
-            questions = self.questions_about_moves();
+            questions = moves::questions(&self.rules, &self.actions);
         }
         questions
     }
@@ -261,55 +286,37 @@ impl Planner {
         self.consider(triple);
     }
 
-    /// New local files that may be a file of the base under a new name: same size and modification time as one that is
-    /// about to be deleted remotely. The hash decides.
-    fn questions_about_moves(&self) -> Vec<(Triple, Question)> {
-        let may_delete = matches!(self.rules.caution, Caution::None | Caution::OnlyOwn);
-        let moves = self.rules.remote_moves && may_delete;
-        if !moves || self.rules.direction != Direction::Push {
-            return Vec::new();
-        }
-        let gone: BTreeSet<(u64, i64)> = self
-            .actions
-            .iter()
-            .filter(|action| movable(action))
-            .filter_map(|action| action.base.as_ref())
-            .map(|base| (base.local.size, base.local.mtime_ns))
-            .collect();
-        let candidates = self.actions.iter().filter(|action| {
-            is_new_upload(action)
-                && action
-                    .local
-                    .as_ref()
-                    .is_some_and(|local| gone.contains(&(local.size, local.mtime_ns)))
-        });
-        candidates
-            .map(|action| {
-                let mut triple = Triple::new(action.key.clone());
-                triple.local = action.local.as_deref().cloned();
-                (triple, Question::LocalHash)
-            })
-            .collect()
-    }
-
     /// The plan.
     pub fn finish(mut self) -> Plan {
         debug_assert!(self.open.is_empty(), "every question has its answer");
         let kept = std::mem::take(&mut self.kept);
-        let stays = |action: &Action| {
-            action.op == Op::DeleteRemote
-                && action.key.kind == EntryKind::Dir
-                && kept.contains(&action.key.path)
-        };
-        self.actions.retain(|action| !stays(action));
-        self.withhold_what_has_no_room();
-        if self.unites() {
-            self.overgrown.give_way(&mut self.actions);
-            merge::let_folders_keep_their_names(&mut self.actions);
+        let both = self.rules.direction == Direction::Both;
+        if !both {
+            let stays = |action: &Action| {
+                action.op == Op::DeleteRemote
+                    && action.key.kind == EntryKind::Dir
+                    && kept.contains(&(Side::Remote, action.key.path.clone()))
+            };
+            self.actions.retain(|action| !stays(action));
         }
-        let blocked = names_in_the_way(&self.actions, self.rules.remote_folders);
-        let mut actions = self.recognise_moves(&blocked);
+        self.withhold_what_has_no_room();
+        let in_the_way =
+            |actions: &[Action]| folders::names_in_the_way(actions, self.rules.remote_folders);
+        let actions = std::mem::take(&mut self.actions);
+        let blocked = in_the_way(&actions);
+        let (mut actions, again) =
+            moves::recognise(&self.rules, actions, &self.local_hashes, &blocked);
+        if both {
+            folders::bring_back_what_is_not_empty(&mut actions, &kept);
+        }
+        if self.unites() {
+            self.overgrown.give_way(&mut actions);
+            merge::let_folders_keep_their_names(&mut actions);
+        }
+        let blocked = in_the_way(&actions);
         let mut plan = self.plan;
+        plan.again = again;
+        plan.brings_back = both;
         let transfers = |action: &mut Action| matches!(action.op, Op::Upload | Op::Download);
         // The others are taken out: of a million transfers there is no second list at any time.
         for action in actions.extract_if(.., |action| !transfers(action)) {
@@ -321,7 +328,7 @@ impl Planner {
                 } => plan.clears.push(action),
                 Op::Conflict { .. } => plan.conflicts.push(action),
                 Op::CreateDirLocal | Op::CreateDirRemote => plan.create_dirs.push(action),
-                Op::MoveRemote { .. } => plan.moves.push(action),
+                Op::MoveLocal { .. } | Op::MoveRemote { .. } => plan.moves.push(action),
                 Op::DeleteLocal | Op::DeleteRemote => {
                     if blocked.contains(&action.key) {
                         plan.clears.push(action);
@@ -374,121 +381,4 @@ impl Planner {
                 }
             }));
     }
-
-    /// Pairs each file that went away with a new one of the same content. A file whose name is needed for something else
-    /// (`blocked`) must be gone before anything is created, so it cannot be the source of a move.
-    fn recognise_moves(&mut self, blocked: &BTreeSet<SortKey>) -> Vec<Action> {
-        let actions = std::mem::take(&mut self.actions);
-        if self.local_hashes.is_empty() {
-            return actions;
-        }
-        // In order of names, so that of several equal files each old name goes to one new name, always the same.
-        let mut old_names: BTreeMap<[u8; 32], Vec<SortKey>> = BTreeMap::new();
-        let free = |action: &&Action| movable(action) && !blocked.contains(&action.key);
-        for action in actions.iter().rev().filter(free) {
-            if let Some(hash) = action.base.as_ref().and_then(|base| base.local.blake3) {
-                old_names.entry(hash).or_default().push(action.key.clone());
-            }
-        }
-        let mut by_key: BTreeMap<SortKey, Action> = actions
-            .into_iter()
-            .map(|action| (action.key.clone(), action))
-            .collect();
-        let new_names: Vec<SortKey> = by_key
-            .values()
-            .filter(|action| is_new_upload(action))
-            .map(|action| action.key.clone())
-            .collect();
-        for new_key in new_names {
-            let Some(hash) = self.local_hashes.get(&new_key) else {
-                continue;
-            };
-            let Some(old_key) = old_names.get_mut(hash).and_then(Vec::pop) else {
-                continue;
-            };
-            let Some(old) = by_key.remove(&old_key) else {
-                continue;
-            };
-            if let (Some(action), Some(base)) = (by_key.get_mut(&new_key), old.base) {
-                action.op = Op::MoveRemote {
-                    from: Box::new(old_key.path),
-                    old: base,
-                };
-                action.reason = Reason::Renamed(Side::Local);
-                action.remote = old.remote;
-                if let Some(local) = &mut action.local {
-                    local.blake3 = Some(*hash);
-                }
-            }
-        }
-        by_key.into_values().collect()
-    }
-}
-
-/// A remote file that is as the base records it, and whose local file went away: it may have been renamed.
-fn movable(action: &Action) -> bool {
-    action.op == Op::DeleteRemote
-        && action.key.kind == EntryKind::File
-        && action.reason == Reason::Deleted(Side::Local)
-        && action
-            .base
-            .as_ref()
-            .is_some_and(|base| base.local.blake3.is_some() && base.local.size > 0)
-}
-
-fn is_new_upload(action: &Action) -> bool {
-    action.op == Op::Upload && !action.is_known && action.remote.is_none()
-}
-
-/// The keys of deletes that make room: on a side with folders, a file that stands where a folder is needed, and a folder
-/// (with all in it) that stands where a file is needed.
-fn names_in_the_way(actions: &[Action], remote_folders: bool) -> BTreeSet<SortKey> {
-    let mut needed_dirs: BTreeSet<(Side, RelPath)> = BTreeSet::new();
-    let mut needed_files: BTreeSet<(Side, RelPath)> = BTreeSet::new();
-    for action in actions {
-        let side = match action.op {
-            Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Remote,
-            Op::Download | Op::CreateDirLocal => Side::Local,
-            Op::DeleteLocal | Op::DeleteRemote | Op::Conflict { .. } => continue,
-        };
-        if side == Side::Remote && !remote_folders {
-            continue;
-        }
-        if action.key.kind == EntryKind::File {
-            needed_files.insert((side, action.key.path.clone()));
-        } else {
-            needed_dirs.insert((side, action.key.path.clone()));
-        }
-        let mut above = action.key.path.parent();
-        while let Some(folder) = above {
-            above = folder.parent();
-            if !needed_dirs.insert((side, folder)) {
-                break;
-            }
-        }
-    }
-    let in_the_way = |action: &&Action| {
-        let Some(side) = action.op.deletes_from() else {
-            return false;
-        };
-        let path = &action.key.path;
-        if action.key.kind == EntryKind::File && needed_dirs.contains(&(side, path.clone())) {
-            return true;
-        }
-        let mut at = (action.key.kind == EntryKind::Dir)
-            .then(|| path.clone())
-            .or_else(|| path.parent());
-        while let Some(folder) = at {
-            if needed_files.contains(&(side, folder.clone())) {
-                return true;
-            }
-            at = folder.parent();
-        }
-        false
-    };
-    actions
-        .iter()
-        .filter(in_the_way)
-        .map(|action| action.key.clone())
-        .collect()
 }

@@ -908,7 +908,7 @@ fn every_cell_of_a_merge_has_its_outcome() {
     let file = |content, state| Some(File { content, state });
     let (same, touched, changed, bigger) = (file(1, 0), file(1, 1), file(2, 1), file(3, 1));
     let (here, there) = (
-        "conflict: differs, and the workspace's is newer; the remote's is kept beside it as `.conflict`",
+        "conflict: differs, and the workspace's keeps the name; the remote's is kept beside it as `.conflict`",
         "conflict: differs, and the remote's keeps the name; the workspace's is kept beside it as `.conflict`",
     );
     // Base, local, remote.

@@ -27,6 +27,11 @@ impl UnknownPaths {
         self.paths.is_empty()
     }
 
+    /// The paths that were added.
+    pub fn iter(&self) -> impl Iterator<Item = &RelPath> {
+        self.paths.iter()
+    }
+
     /// Whether the path or a folder above it is unknown.
     pub fn covers(&self, path: &RelPath) -> bool {
         if self.paths.is_empty() {

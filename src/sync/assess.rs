@@ -114,7 +114,14 @@ impl Run<'_> {
             && !observed.seen.remote_takes_part
             && !forced(GuardName::RemoteRoot)
         {
-            return Ok(Some(guards::remote_root(plan, direction)));
+            // Whoever unites both sides again has the choices of an ordinary run.
+            let direction = if self.options.resync {
+                Direction::Both
+            } else {
+                direction
+            };
+            let stop = guards::remote_root(plan, direction);
+            return Ok(Some(stop.directed(self.options.direction)));
         }
         // A merge deletes nothing, and what differs is kept twice.
         if direction == Direction::Merge {
@@ -137,10 +144,8 @@ impl Run<'_> {
                 }
                 _ => false,
             };
-            if !decided && let Some(stop) = guards::first_sync(plan, side) {
-                return Ok(Some(stop));
-            }
-            return Ok(None);
+            let stop = guards::first_sync(plan, side).filter(|_| !decided);
+            return Ok(stop.map(|stop| stop.directed(self.options.direction)));
         }
         if !opened.has_base {
             return Ok(None);

@@ -581,3 +581,19 @@ async fn store_if_behind(
     .await?;
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_process_stores_a_checkpoint_once_a_minute_at_most() {
+        let pace = CheckpointPace::default();
+        assert!(pace.is_due());
+        pace.stored();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(!pace.is_due());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(pace.is_due());
+    }
+}

@@ -7,6 +7,7 @@ mod assess;
 mod audit;
 pub mod check;
 mod checkpoint;
+pub mod conflicts;
 pub mod connect;
 mod drain;
 mod housekeeping;

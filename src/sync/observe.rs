@@ -289,7 +289,7 @@ impl Merge<'_> {
             || (triple.key.kind == EntryKind::Dir && self.scope.prunes(path))
         {
             if triple.remote.is_some() {
-                self.planner.occupied(path);
+                self.planner.occupied(Side::Remote, path);
             }
             if triple.base.is_some() {
                 self.planner.forget(triple.key);

@@ -422,12 +422,23 @@ pub(super) async fn local_root(
         return Ok(None);
     }
     let marker = marker(&opened.local)?;
-    let stop = |message: &str, hint: &str| Stop {
-        name: GuardName::LocalRoot,
-        message: message.to_owned(),
-        count: 0,
-        examples: Vec::new(),
-        hint: hint.to_owned(),
+    let stop = |message: &str, hint: &str| {
+        let stop = Stop {
+            name: GuardName::LocalRoot,
+            message: message.to_owned(),
+            count: 0,
+            examples: Vec::new(),
+            hint: hint.to_owned(),
+        };
+        stop.directed(options.direction)
+    };
+    let (go_on, fill) = if opened.scope.mailbox {
+        (
+            "`ows sync` with `firstSync: \"merge\"`",
+            "`ows sync --direction pull` (or set `firstSync: \"remote\"`)",
+        )
+    } else {
+        ("`ows sync`", "`ows sync`, which only adds what is missing")
     };
     match marker {
         Some(marker) if marker == opened.scope.replica => {
@@ -437,8 +448,10 @@ pub(super) async fn local_root(
                 Filling::Merge => stop(
                     "the first run was uniting both sides, and that did not come to its end, so what is missing in the \
                      local folder was never there",
-                    "to go on: `ows sync` with `firstSync: \"merge\"`; to give the rest up, and make the remote equal to \
-                     the workspace: `ows sync --force local-root`; nothing was changed",
+                    &format!(
+                        "to go on: {go_on}; to give the rest up, and make the remote equal to the workspace: \
+                         `ows sync --force local-root`; nothing was changed"
+                    ),
                 ),
                 Filling::Pull => stop(
                 "the local folder was being filled from the remote, and that did not come to its end, so what is missing \
@@ -463,8 +476,10 @@ pub(super) async fn local_root(
         None => Ok(Some(stop(
             "the local folder does not carry the replica marker `.ows/replica`: it is not the folder that was synced \
              before, or its volume is not mounted",
-            "if a volume is not mounted, mount it; if the folder is new, fill it from the remote: \
-             `ows sync --direction pull` (or set `firstSync: \"remote\"`); nothing was changed",
+            &format!(
+                "if a volume is not mounted, mount it; if the folder is new, fill it from the remote: {fill}; nothing \
+                 was changed"
+            ),
         ))),
     }
 }

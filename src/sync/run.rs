@@ -27,6 +27,9 @@ use crate::plan::{Direction, Plan};
 use crate::report::{Phase, Report, Reporter};
 use crate::state::{NewPair, PairRecord, State, StateError, StateFaults};
 
+/// How many passes a run makes where each leaves something to the next.
+const MOST_PASSES: u32 = 3;
+
 /// How long the end of a run waits for the database to be closed.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -54,6 +57,8 @@ pub(super) struct Opened {
     pub(super) only_own: bool,
     /// A pass that changes the base was begun.
     pub(super) has_changed: bool,
+    /// The last pass has left something to one that follows at once.
+    pub(super) again: bool,
     /// The lease, once the run has something to write.
     pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
@@ -173,6 +178,7 @@ impl Run<'_> {
             rollback: None,
             only_own: false,
             has_changed: false,
+            again: false,
             lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         };
@@ -198,9 +204,34 @@ impl Run<'_> {
             }
         }
         let with_mail = self.options.direction.is_none() && self.settings.mode == SyncMode::Mailbox;
-        self.pass(opened, self.direction(), with_mail, report)
-            .await
-            .and(filled)
+        self.ordinary(opened, with_mail, report).await.and(filled)
+    }
+
+    /// The ordinary pass, and those that finish what it has begun.
+    async fn ordinary(
+        &self,
+        opened: &mut Opened,
+        with_mail: bool,
+        report: &mut Report,
+    ) -> Outcome<()> {
+        let before = (report.counts.clone(), report.errors.len());
+        let mut passes = 1;
+        loop {
+            opened.again = false;
+            let result = self.pass(opened, self.direction(), with_mail, report).await;
+            let goes_on = match &result {
+                Ok(()) => true,
+                Err(failure) => failure.kind == FailureKind::Partial,
+            };
+            if !(opened.again && goes_on) || passes == MOST_PASSES {
+                return result;
+            }
+            passes += 1;
+            // What was left is looked at once more, and counts if it is left then.
+            report.counts.skipped = before.0.skipped;
+            report.counts.failed = before.0.failed;
+            report.errors.truncate(before.1);
+        }
     }
 
     /// Looks at both sides, plans, and asks the guards; once more with caution when something was put back in time.
@@ -410,6 +441,7 @@ impl Run<'_> {
             other,
             ..
         } = looked;
+        opened.again = stop.is_none() && observed.plan.again;
         opened.has_changed |= stop.is_none() && observed.plan.actions().any(identity::changes_base);
         report.warnings.extend(show::link_warnings(&observed.seen));
         if stop.is_none() {

@@ -12,6 +12,7 @@ use super::{PairSettings, pair_id};
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::PairId;
 use crate::local::LocalFolder;
+use crate::report::PathProblem;
 use crate::state::State;
 
 /// What `ows status` tells.
@@ -33,7 +34,7 @@ pub struct Status {
     pub checkpoint: Option<CheckpointStatus>,
     /// The newest run that is recorded.
     pub last_run: Option<LastRun>,
-    /// Conflict files; mailbox mode makes none.
+    /// Conflict files in the local folder; mirror mode makes none.
     pub conflicts: u64,
     /// What lies in the trash.
     pub trash: TrashStatus,
@@ -78,7 +79,7 @@ impl LeaseStatus {
     }
 }
 
-fn maybe_rfc3339<S: Serializer>(
+pub(super) fn maybe_rfc3339<S: Serializer>(
     time: &Option<DateTime<Utc>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
@@ -207,6 +208,7 @@ impl Enforces {
                 "large files: replace only the version seen",
                 word(conditions.complete_if_match),
             ),
+            ("copy only if absent", word(conditions.copy_if_absent)),
             (
                 "keeps old versions",
                 match conditions.versioning {
@@ -249,9 +251,12 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
     }
     match identity {
         Ok(identity) => {
-            if let Err(failure) = remember(settings, &identity, &mut status).await {
-                status.state = failure.reason();
-                failures.push(failure);
+            match remember(settings, &identity, &mut status).await {
+                Ok(()) => failures.extend(conflicts(settings, &identity, &mut status).await),
+                Err(failure) => {
+                    status.state = failure.reason();
+                    failures.push(failure);
+                }
             }
             status.remote = identity.display;
         }
@@ -271,6 +276,25 @@ pub async fn status(settings: &PairSettings) -> (Status, Vec<Failure>) {
         Err(failure) => failures.push(failure),
     }
     (status, failures)
+}
+
+/// Counts the conflicts, and gives what kept from counting all of them.
+async fn conflicts(
+    settings: &PairSettings,
+    identity: &RemoteIdentity,
+    status: &mut Status,
+) -> Vec<Failure> {
+    match super::conflicts::list_of(settings, identity).await {
+        Ok(found) => {
+            status.conflicts = found.conflicts.len() as u64;
+            let problems = found.problems.into_iter();
+            let unread = |problem: PathProblem| {
+                Failure::new(FailureKind::Partial, problem.message).with_path(problem.path)
+            };
+            problems.map(unread).collect()
+        }
+        Err(failure) => vec![failure],
+    }
 }
 
 /// A marker that is none stops every push. A folder that is not there is told elsewhere.

@@ -251,12 +251,16 @@ impl Run<'_> {
         fates: Fates,
     ) -> Answer {
         let path = &why.path;
-        if let Some(action) = observed
+        // Two where a file becomes a folder, or the reverse.
+        let deeds: Vec<String> = observed
             .plan
             .actions()
-            .find(|action| is_about(action, path))
-        {
-            return Answer::new(Verdict::Acts, deed(action, path, fates));
+            .filter(|action| is_about(action, path))
+            .map(|action| deed(action, path, fates))
+            .collect();
+        if !deeds.is_empty() {
+            let text = format!("the next run {}", deeds.join("; then it "));
+            return Answer::new(Verdict::Acts, text);
         }
         let covers = |at: &str| at == path.as_str() || is_below(path.as_str(), at);
         if let Some(link) = observed.seen.links.iter().find(|link| covers(&link.path)) {
@@ -487,7 +491,10 @@ fn concerns(action: &Action, path: &RelPath) -> bool {
 }
 
 fn is_about(action: &Action, path: &RelPath) -> bool {
-    let moved_from = matches!(&action.op, Op::MoveRemote { from, .. } if **from == *path);
+    let moved_from = matches!(
+        &action.op,
+        Op::MoveRemote { from, .. } | Op::MoveLocal { from, .. } if **from == *path
+    );
     action.key.path == *path || moved_from
 }
 
@@ -512,11 +519,15 @@ fn deed(action: &Action, path: &RelPath, fates: Fates) -> String {
             format!("gives it the name `{}` in the remote", action.key.path)
         }
         Op::MoveRemote { from, .. } => format!("renames `{from}` to it in the remote"),
+        Op::MoveLocal { from, .. } if **from == *path => {
+            format!("gives it the name `{}` in the workspace", action.key.path)
+        }
+        Op::MoveLocal { from, .. } => format!("renames `{from}` to it in the workspace"),
         Op::Conflict { .. } => "keeps both versions, one of them under another name".to_owned(),
         Op::CreateDirLocal => "creates the folder in the workspace".to_owned(),
         Op::CreateDirRemote => "creates the folder in the remote".to_owned(),
     };
-    format!("the next run {what}: {}", action.told(fates))
+    format!("{what}: {}", action.told(fates))
 }
 
 fn line(action: &Action, fates: Fates) -> ActionLine {

@@ -17,14 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What a container's runtime leaves before it kills.
 const GRACE: Duration = Duration::from_secs(10);
 
-struct Daemon {
+pub struct Daemon {
     child: Child,
     log: Arc<Mutex<String>>,
     out: Arc<Mutex<String>>,
 }
 
 impl Daemon {
-    fn start(world: &World, arguments: &[&str]) -> Self {
+    pub fn start(world: &World, arguments: &[&str]) -> Self {
         let mut all = vec!["daemon"];
         all.extend(arguments);
         let mut command = world.command(&all);
@@ -41,7 +41,7 @@ impl Daemon {
 
     /// Waits until the log says this `times` times.
     #[track_caller]
-    fn says(&self, text: &str, times: usize) {
+    pub fn says(&self, text: &str, times: usize) {
         wait_until(
             || self.log().matches(text).count() >= times,
             || format!("{text:?} in\n{}", self.log()),
@@ -50,7 +50,7 @@ impl Daemon {
 
     /// Sends SIGTERM and waits for a clean end.
     #[track_caller]
-    fn end(mut self) -> (String, String) {
+    pub fn end(mut self) -> (String, String) {
         let begin = Instant::now();
         self.child.terminate().unwrap();
         let status = self.child.wait_for(PATIENCE).unwrap();

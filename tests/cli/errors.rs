@@ -111,7 +111,7 @@ fn no_mode() {
     exit code: 2
     --- stderr
     error: the configuration `[ROOT]/state/ows/config.json5` has one error
-    cause: `sync.mode`: is missing, and is chosen for nobody; allowed: `mailbox` (the workspace is the truth and the remote is made equal to it; people send files to the agent through the remote folder `_outbox`) or `mirror` (the remote is the truth and the local folder is made equal to it) or `bisync` (both sides may change; changes go both ways, conflicts keep both versions; not available in this version)
+    cause: `sync.mode`: is missing, and is chosen for nobody; allowed: `mailbox` (the workspace is the truth and the remote is made equal to it; people send files to the agent through the remote folder `_outbox`) or `mirror` (the remote is the truth and the local folder is made equal to it) or `bisync` (both sides may change; changes go both ways, conflicts keep both versions)
     hint: nothing was done; correct the file and run again
     "#);
 }

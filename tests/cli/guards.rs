@@ -1,7 +1,7 @@
 //! Each guard: exit code 4, what it saw, examples, what to type, and nothing changed.
 
 use insta::assert_snapshot;
-use ows_testkit::s3::{Op, Then, When};
+use ows_testkit::s3::{Op, Server, Then, When};
 use ows_testkit::tree::{Files, OwsFolder, read_files};
 
 use crate::support::{BUCKET, World, server};
@@ -291,7 +291,7 @@ fn state_rollback_warns_and_goes_on() {
     warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica of its own
     `00.md`: deleted in the workspace, but this run deletes nothing, so it was left alone
     error: finished, but 1 path could not be synced
-    hint: look at what was left alone; the next run deletes again what is to be deleted, into the trash; to skip this caution: `ows sync --force state-rollback`
+    hint: look at what was left alone; the next run deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
     "#);
     assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
     exit code: 3
@@ -301,7 +301,7 @@ fn state_rollback_warns_and_goes_on() {
     warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica of its own
     `00.md`: deleted in the workspace, but this run deletes nothing, so it was left alone
     error: finished, but 1 path could not be synced
-    hint: look at what was left alone; the next run deletes again what is to be deleted, into the trash; to skip this caution: `ows sync --force state-rollback`
+    hint: look at what was left alone; the next run deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
     "#);
     assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
     // The next one knows again what it is doing.
@@ -383,37 +383,41 @@ fn several_guards_are_forced_at_once_and_for_one_run_only() {
 
 #[test]
 fn local_root_of_a_folder_that_was_filled_in_part() {
-    let server = server();
-    let store = server.access();
-    let world = World::with_s3(&server, "");
-    for name in ["a", "b"] {
-        store.put(BUCKET, name, name);
+    /// One of two files could not be fetched.
+    fn partly(server: &Server) -> World {
+        let world = World::with_s3(server, "");
+        for name in ["a", "b"] {
+            server.access().put(BUCKET, name, name);
+        }
+        let denied = When::op(Op::Get).key("b").always();
+        server
+            .access()
+            .fault(denied, Then::error(403, "AccessDenied"));
+        let json = world.json(&["sync", "--direction", "pull"]);
+        assert_eq!(json["exit_code"], 3, "{json}");
+        server.access().clear_faults();
+        world
     }
-    let denied = When::op(Op::Get).key("b").always();
-    store.fault(denied, Then::error(403, "AccessDenied"));
-    let json = world.json(&["sync", "--direction", "pull"]);
-    assert_eq!(json["exit_code"], 3, "{json}");
+
+    let server = server();
+    let world = partly(&server);
     assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
     exit code: 4
     --- stderr
     error: stopped by the guard `local-root`: the local folder was being filled from the remote, and that did not come to its end, so what is missing in it was never there
     hint: to fill the rest: `ows sync --direction pull`; to give the rest up, and remove it from the remote: `ows sync --force local-root`; nothing was changed
     "#);
-    assert!(store.get(BUCKET, "b").is_some());
-    store.clear_faults();
-    // Either way out is one.
-    let other = World::with_s3(&server, "");
-    store.fault(
-        When::op(Op::Get).key("b").always(),
-        Then::error(403, "AccessDenied"),
-    );
-    assert_eq!(other.json(&["sync", "--direction", "pull"])["exit_code"], 3);
-    store.clear_faults();
+    assert!(server.access().get(BUCKET, "b").is_some());
     world.ok(&["sync", "--direction", "pull"]);
     assert_eq!(world.read("workspace/b").as_deref(), Some("b"));
     world.ok(&["sync"]);
-    let json = other.json(&["sync", "--force", "local-root"]);
+
+    // The other way out.
+    let server = crate::support::server();
+    let world = partly(&server);
+    let json = world.json(&["sync", "--force", "local-root"]);
     assert_eq!(json["counts"]["delete_remote"], 1, "{json}");
     let kept = |key: &String| key.starts_with(".ows/trash/") && key.ends_with("/b");
-    assert!(store.keys(BUCKET).iter().any(kept), "it lies in the trash");
+    let keys = server.access().keys(BUCKET);
+    assert!(keys.iter().any(kept), "it lies in the trash: {keys:?}");
 }

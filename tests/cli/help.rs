@@ -27,10 +27,11 @@ fn help_lists_the_commands() {
       daemon         Run sync again and again, every `interval` seconds, until it is stopped
       session        Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for
                      it
-      status         Show the remote, what it enforces, the base, the last run and the trash
+      status         Show the remote, what it enforces, the base, the last run, conflicts and the trash
       check          Compare both sides by content, and change nothing
       list           List remote files
       why            Tell what is known of one path, and what the next run would do about it and why
+      conflicts      List conflict files, and settle them
       trash          Show, bring back or empty what was displaced
       import-rclone  Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
       completions    Print the completions for a shell
@@ -143,7 +144,7 @@ fn help_of_demo() {
 #[test]
 fn help_of_status() {
     assert_snapshot!(commands_own(&["status", "--help"]), @r#"
-    Show the remote, what it enforces, the base, the last run and the trash
+    Show the remote, what it enforces, the base, the last run, conflicts and the trash
 
     Usage: ows status [OPTIONS]
 
@@ -244,11 +245,50 @@ fn completions_and_manual_name_every_command() {
     let bash = help(&["completions", "bash"]);
     let man = help(&["man"]);
     for command in [
-        "sync", "daemon", "session", "status", "list", "trash", "demo",
+        "sync",
+        "daemon",
+        "session",
+        "status",
+        "list",
+        "conflicts",
+        "trash",
+        "demo",
     ] {
         assert!(bash.contains(command), "{command}");
         assert!(man.contains(command), "{command}");
     }
     assert!(bash.contains("--dry-run"));
     assert!(man.starts_with(".ie"), "{man}");
+}
+
+#[test]
+fn help_of_conflicts() {
+    assert_snapshot!(commands_own(&["conflicts", "--help"]), @r"
+    List conflict files, and settle them
+
+    Usage: ows conflicts [OPTIONS] [COMMAND]
+
+    Commands:
+      resolve  Settle a conflict in the workspace; the next sync carries it to the remote
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    ");
+    assert_snapshot!(commands_own(&["conflicts", "resolve", "--help"]), @r"
+    Settle a conflict in the workspace; the next sync carries it to the remote
+
+    Usage: ows conflicts resolve [OPTIONS] --keep <SIDE> <PATH>
+
+    Arguments:
+      <PATH>  The copy, or the file that it lies beside
+
+    Options:
+          --keep <SIDE>  Whose content keeps the name, the other goes to the trash; with `both` the copy
+                         gets an ordinary name [possible values: local, remote, both]
+          --dry-run      Show what would be done
+      -h, --help         Print help
+      -V, --version      Print version
+    ");
 }

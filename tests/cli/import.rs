@@ -401,6 +401,17 @@ fn what_does_not_carry_over_is_refused_with_the_reason() {
     error: `[x]` is of rclone's type "", which does not carry over: it has no type
     hint: nothing was written; add `type = ...` to the section
     "#);
+    for kind in ["compress", "union", "combine", "hasher", "cache"] {
+        let world = with_conf(&format!("[x]\ntype = {kind}\nremote = s3:files\n"));
+        let ran = world.ows(&["import-rclone", "--remote-path", "files"]);
+        assert_eq!(ran.code, Some(2), "{kind}");
+        assert!(
+            ran.stderr.contains("does not carry over"),
+            "{}",
+            ran.shown()
+        );
+        assert!(!world.path("state/ows").exists());
+    }
     for (text, why) in [
         (
             "# Encrypted\nRCLONE_ENCRYPT_V0:\nabc",

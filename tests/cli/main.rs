@@ -5,7 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+mod bisync;
 mod check;
+mod conflicts;
 mod daemon;
 mod demo;
 mod errors;

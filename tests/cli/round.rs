@@ -133,6 +133,7 @@ fn a_round_of_all_commands() {
     base:        3 files, 15 B, generation 3
     checkpoint:  generation 3, stored [TIME]
     last run:    [TIME], ok
+    conflicts:   none
     trash:       local empty, remote 2 files (24 B)
     enforces:
       lease between hosts                          yes
@@ -233,6 +234,7 @@ fn status_creates_nothing_and_needs_no_mode() {
     base:        none (nothing was synced yet)
     checkpoint:  none
     last run:    none
+    conflicts:   none
     trash:       local empty, remote empty
     enforces:    not known yet (found out by the first run that writes)
     "#);
@@ -271,6 +273,7 @@ fn status_without_its_remote_shows_the_rest() {
     base:        1 file, 4 B, generation 1
     checkpoint:  generation 1, stored [TIME]
     last run:    [TIME], ok
+    conflicts:   none
     trash:       local empty, remote not known
     enforces:
       lease between hosts                          yes

@@ -100,6 +100,39 @@ fn trash_fits_its_schema() {
 }
 
 #[test]
+fn conflicts_fit_their_schemas() {
+    let world = World::with_folder("firstSync: 'merge',");
+    fits("conflicts", &world.json(&["conflicts"]));
+    for (side, content) in [("workspace", "here"), ("cloud", "there")] {
+        for name in ["a", "b", "c"] {
+            world.write(&format!("{side}/{name}"), content);
+        }
+    }
+    world.ok(&["sync"]);
+    let listed = world.json(&["conflicts"]);
+    assert_eq!(listed["conflicts"].as_array().unwrap().len(), 3);
+    fits("conflicts", &listed);
+    for (keep, path) in [
+        ("local", "a"),
+        ("remote", "b"),
+        ("both", "c"),
+        ("both", "c"),
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            let mut arguments = vec!["conflicts", "resolve", "--keep", keep, path];
+            arguments.extend(more);
+            fits("conflicts-resolve", &world.json(&arguments));
+        }
+    }
+    world.write("workspace/d", "d");
+    world.write("workspace/d.conflict", "of nobody here");
+    let unknown = world.json(&["conflicts"]);
+    assert_eq!(unknown["conflicts"][0]["lost"], "unknown", "{unknown}");
+    fits("conflicts", &unknown);
+    fits("conflicts", &World::bare().json(&["conflicts"]));
+}
+
+#[test]
 fn session_fits_its_schema() {
     let world = World::with_folder("onSessionStart: true,");
     fits("session", &world.json(&["session", "start"]));
@@ -156,6 +189,12 @@ fn wrong_usage_fits_the_schema_of_the_command_that_was_meant() {
         ("why", &["why"]),
         ("status", &["status", "x"]),
         ("trash", &["trash", "restore", "--bogus"]),
+        ("conflicts", &["conflicts", "--bogus"]),
+        ("conflicts-resolve", &["conflicts", "resolve", "a"]),
+        (
+            "conflicts-resolve",
+            &["conflicts", "resolve", "--keep", "newer", "a"],
+        ),
         ("demo", &["demo", "x"]),
         ("import-rclone", &["import-rclone", "--bogus"]),
         ("usage", &["bogus"]),

@@ -270,3 +270,30 @@ async fn a_damaged_marker_makes_the_folder_nobodys_until_a_pull_marks_it_again()
         pair.assert_converged().await;
     }
 }
+
+// Secrets
+
+#[tokio::test]
+async fn a_first_push_that_holds_secrets_says_so_and_a_later_one_does_not() {
+    let told = |finished: &ows::sync::Finished| {
+        let warnings = finished.report.warnings.iter();
+        warnings.filter(|text| text.contains(".env")).count()
+    };
+    let pair = Pair::new(
+        MemoryOptions::s3(),
+        &[("app/.env", "KEY=1"), ("a", "x"), ("id_rsa", "key")],
+    );
+    let dry = SyncOptions {
+        dry_run: true,
+        ..SyncOptions::default()
+    };
+    assert_eq!(told(&pair.run(dry).await), 1, "before anything is sent");
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(told(&finished), 1, "{:?}", finished.report.warnings);
+    pair.later();
+    pair.local.write("other/.env", "KEY=2");
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(told(&finished), 0);
+}

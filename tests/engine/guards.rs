@@ -181,6 +181,32 @@ async fn many_deletes_stop_and_the_drain_still_runs() {
     pair.assert_converged().await;
 }
 
+/// The same for the other guards that stop a push: what was dropped is nobody's doubt.
+#[tokio::test]
+async fn the_drain_runs_whatever_else_stopped_the_push() {
+    for stopped_by in [GuardName::RemoteRoot, GuardName::MaxChange] {
+        let mut pair = synced_many(20).await;
+        pair.settings.max_change = 50;
+        for number in 0..20 {
+            let name = format!("f{number:02}");
+            match stopped_by {
+                GuardName::RemoteRoot => drop(pair.store.remove(&name)),
+                _ => pair.local.write(&name, "rewritten"),
+            }
+        }
+        pair.store.insert("_outbox/note", b"dropped");
+        let before = (pair.remote(), pair.workspace());
+        assert_eq!(guard(&pair.sync().await), stopped_by);
+        assert_eq!(
+            pair.inbox(),
+            files(&[("note", "dropped")]),
+            "{stopped_by:?}"
+        );
+        assert_eq!(pair.outbox(), files(&[]));
+        assert_eq!((pair.remote(), pair.workspace()), before);
+    }
+}
+
 #[tokio::test]
 async fn ten_deletes_never_stop_and_half_is_not_more_than_half() {
     let pair = synced_many(10).await;

@@ -1,9 +1,12 @@
 //! Files that are more than a name and a content: with holes, with several names, and such as are no files.
 
+use ows::error::FailureKind;
+use ows::plan::Direction;
 use ows_providers::memory::MemoryOptions;
+use ows_testkit::tree::TempTree;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::support::{Pair, clean, files};
+use crate::support::{Pair, clean, files, kind};
 
 // 35: hard links
 
@@ -82,4 +85,40 @@ async fn what_is_no_file_is_never_opened_and_counted() {
     );
     // What was a file before is not deleted: it cannot be known.
     assert_eq!(pair.remote(), files(&[("a", "x"), ("pipe", "a file")]));
+}
+
+// 34: links in circles, and links that lead out
+
+#[tokio::test]
+async fn links_that_are_followed_end_and_stay_inside_the_workspace() {
+    let outside = TempTree::with(&[("secret", "kept")]);
+    let mut pair = Pair::new(MemoryOptions::s3(), &[("d/a", "x"), ("real/b", "y")]);
+    pair.settings.copy_symlinks = true;
+    pair.local.symlink("d/up", "..");
+    pair.local.symlink("d/self", "self");
+    pair.local.symlink("one", "two");
+    pair.local.symlink("two", "one");
+    pair.local.symlink("inside", "real");
+    let folder = outside.path().to_str().expect("it is text");
+    pair.local.symlink("out", folder);
+    pair.local.symlink("out file", &format!("{folder}/secret"));
+    let finished = pair.sync().await;
+    assert_ne!(kind(&finished), Some(FailureKind::Failed));
+    assert_eq!(
+        pair.remote(),
+        files(&[("d/a", "x"), ("inside/b", "y"), ("real/b", "y")])
+    );
+    assert!(
+        !pair
+            .store
+            .files()
+            .values()
+            .any(|content| content == b"kept")
+    );
+    // Nor does anything that the remote holds get out that way.
+    pair.later();
+    pair.store.insert("out/secret", b"from the remote");
+    pair.store.insert("out/new", b"from the remote");
+    drop(pair.directed(Direction::Pull).await);
+    assert_eq!(outside.files(), files(&[("secret", "kept")]));
 }

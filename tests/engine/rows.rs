@@ -1173,3 +1173,34 @@ async fn odd_things_in_inbox_are_nobodys_business() {
     assert_eq!(finished.report.warnings, Vec::<String>::new());
     pair.assert_quiet().await;
 }
+
+// 65: a name that is taken while a file is renamed to it
+
+#[tokio::test]
+async fn a_renamed_file_never_takes_a_name_that_somebody_has_just_taken() {
+    for copies_are_conditional in [true, false] {
+        let mut options = MemoryOptions::s3();
+        options.enforced.copy_if_absent = copies_are_conditional;
+        let pair = Pair::synced(options, &[("m", "moved"), ("b", "x")]).await;
+        pair.local.rename("m", "n");
+        let store = pair.store.clone();
+        // Where the copy has no condition, the look before it is the last chance to see it.
+        let operation = match copies_are_conditional {
+            true => Operation::Copy,
+            false => Operation::Stat,
+        };
+        let taken = Fault::on(operation)
+            .at("n")
+            .meanwhile(move || store.insert("n", b"theirs"));
+        pair.faults.add(taken);
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        pair.faults.assert_all_reached();
+        assert_eq!(pair.store.get("n"), Some(b"theirs".to_vec()));
+        pair.faults.clear();
+        pair.later();
+        clean(&pair.sync().await);
+        assert!(pair.contents().contains(&b"theirs"[..]));
+        pair.assert_converged().await;
+    }
+}

@@ -333,6 +333,7 @@ pub(super) fn probe(inner: &Inner) -> Result<Enforcement> {
         delete_if_match: delete,
         complete_if_absent: absent,
         complete_if_match: replace && atomic,
+        copy_if_absent: absent,
         versioning: Some(false),
     })
 }

@@ -167,7 +167,7 @@ impl State {
 
     fn check_copy_target(&self, to: &RelPath, options: &CopyOptions) -> Step<()> {
         let enforced = self.options.enforced;
-        let enforced = (enforced.create_if_absent, enforced.replace_if_match);
+        let enforced = (enforced.copy_if_absent, enforced.replace_if_match);
         self.check_target(to, &options.precondition, enforced)
     }
 }

@@ -105,6 +105,7 @@ impl MemoryOptions {
                 delete_if_match: true,
                 complete_if_absent: true,
                 complete_if_match: true,
+                copy_if_absent: true,
                 versioning: Some(false),
             },
             case_sensitive: true,

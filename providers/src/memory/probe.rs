@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Enforcement, Entry, Error, ErrorKind, Operation, PartRules, Precondition, Provider, PutOptions,
-    RelPath, Result, UploadOptions, Version,
+    CopyOptions, Enforcement, Entry, Error, ErrorKind, Operation, PartRules, Precondition,
+    Provider, PutOptions, RelPath, Result, UploadOptions, Version,
 };
 
 /// Tries every condition on one file under `.ows/probe` and takes it away again, whatever happened.
@@ -40,6 +40,8 @@ async fn try_conditions(provider: &dyn Provider, path: &RelPath) -> Result<Enfor
         replace_if_match: refused(put(provider, path, stranger()).await)?,
         complete_if_absent: refused(upload(provider, path, Precondition::Absent).await)?,
         complete_if_match: refused(upload(provider, path, stranger()).await)?,
+        // Another name than its own: a copy onto itself is refused for another reason.
+        copy_if_absent: refused(copy(provider, path).await)?,
         delete_if_match: refused(provider.delete(path, stranger()).await)?,
         versioning: None,
     })
@@ -53,6 +55,36 @@ async fn put(provider: &dyn Provider, path: &RelPath, precondition: Precondition
     provider
         .put(path, Bytes::from_static(b"probe"), options)
         .await
+}
+
+/// Copies the file to a name where it was copied to before. A store without copies enforces nothing on them.
+async fn copy(provider: &dyn Provider, path: &RelPath) -> Result<()> {
+    if !provider.capabilities().copy {
+        return Ok(());
+    }
+    let copy = RelPath::new(&format!("{path}-copy")).map_err(|error| {
+        Error::new(
+            ErrorKind::Permanent,
+            Operation::Probe,
+            path.as_str(),
+            "no path",
+        )
+        .with_source(error)
+    })?;
+    let options = |precondition| CopyOptions {
+        source: None,
+        precondition,
+        size: 0,
+        mtime_ns: None,
+    };
+    provider
+        .copy(path, &copy, options(Precondition::Any))
+        .await?;
+    let again = provider
+        .copy(path, &copy, options(Precondition::Absent))
+        .await;
+    provider.delete(&copy, Precondition::Any).await?;
+    again.map(drop)
 }
 
 async fn upload(

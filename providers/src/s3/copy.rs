@@ -28,10 +28,10 @@ use crate::{
     Version,
 };
 
-const SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
+pub(super) const SOURCE: HeaderName = HeaderName::from_static("x-amz-copy-source");
 const SOURCE_IF_MATCH: HeaderName = HeaderName::from_static("x-amz-copy-source-if-match");
 const SOURCE_RANGE: HeaderName = HeaderName::from_static("x-amz-copy-source-range");
-const DIRECTIVE: HeaderName = HeaderName::from_static("x-amz-metadata-directive");
+pub(super) const DIRECTIVE: HeaderName = HeaderName::from_static("x-amz-metadata-directive");
 
 /// Amazon copies 5 GiB in one call, B2 5 GB; this is below both.
 pub(super) const MAX_SINGLE_COPY: u64 = 4768 << 20;
@@ -343,7 +343,10 @@ fn ranges(size: u64) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-fn copied(text: &str, root: &str) -> std::result::Result<(Version, Option<i64>), xml::Problem> {
+pub(super) fn copied(
+    text: &str,
+    root: &str,
+) -> std::result::Result<(Version, Option<i64>), xml::Problem> {
     let root = xml::parse_root(text, root)?;
     let version = version_of(root.required_text("ETag")?)
         .ok_or_else(|| xml::Problem::Unexpected("`ETag` is empty".to_owned()))?;

@@ -6,11 +6,13 @@
 
 use bytes::Bytes;
 use http::Method;
+use http::header::HeaderValue;
 
 use super::S3Provider;
 use super::client::Call;
+use super::copy::{DIRECTIVE, SOURCE, copied};
 use super::error::{Attempt, Condition, is_unusable};
-use super::upload::version_id_in;
+use super::upload::{header, version_id_in};
 use super::xml;
 use crate::{Enforcement, Error, ErrorKind, Operation, Precondition, Result, Version};
 
@@ -90,6 +92,7 @@ impl Probe<'_> {
         let replace_if_match = self.replace_if_match(&key).await?;
         let complete_if_absent = self.complete_if_absent(&key).await?;
         let complete_if_match = self.complete_if_match(&key).await?;
+        let copy_if_absent = self.copy_if_absent(&key).await?;
         let delete_if_match = self.delete_if_match(&key).await?;
         tracing::debug!(first = %first.0, "probed");
         Ok(Enforcement {
@@ -98,6 +101,7 @@ impl Probe<'_> {
             delete_if_match,
             complete_if_absent,
             complete_if_match,
+            copy_if_absent,
             versioning: self.versioning().await?,
         })
     }
@@ -142,6 +146,17 @@ impl Probe<'_> {
         ))
     }
 
+    /// The condition on the new name of a copy came years after copies, and some stores have another header for it.
+    async fn copy_if_absent(&mut self, key: &str) -> Result<bool> {
+        let fresh = format!("{}-d", self.folder);
+        let copied = self.copy(key, &fresh).await?;
+        let again = self.copy(key, &fresh).await?;
+        Ok(matches!(
+            (copied, again),
+            (Verdict::Done(()), Verdict::Stopped)
+        ))
+    }
+
     async fn delete_if_match(&mut self, key: &str) -> Result<bool> {
         let current = self.put(key, "7", Precondition::Any).await?;
         let wrong = verdict(self.delete(key, other()).await)?;
@@ -180,6 +195,34 @@ impl Probe<'_> {
             self.litter.versions.push((key.to_owned(), id));
         }
         Ok(())
+    }
+
+    async fn copy(&mut self, key: &str, to: &str) -> Result<Verdict<()>> {
+        let on = Precondition::Absent;
+        let attempt = self.attempt(Operation::Probe, to, &on);
+        let source = self.provider.client.address().copy_source(key);
+        let call = Call::object(Method::PUT, to.to_owned())
+            .headers(self.provider.storage_headers.clone())
+            .header(SOURCE, header(&attempt, &source)?)
+            .header(DIRECTIVE, HeaderValue::from_static("COPY"))
+            .precondition(&attempt, &on)?;
+        self.note_key(to);
+        let answer = match verdict(self.provider.client.send(&attempt, call).await)? {
+            Verdict::Done(answer) => answer,
+            Verdict::Stopped => return Ok(Verdict::Stopped),
+            Verdict::Refused => return Ok(Verdict::Refused),
+        };
+        if let Some(id) = version_id_in(&answer) {
+            self.litter.versions.push((to.to_owned(), id));
+        }
+        // A copy may fail after its status was sent.
+        let told = self.provider.client.document(&attempt, answer).await;
+        Ok(match verdict(told)? {
+            Verdict::Done(text) if copied(&text, "CopyObjectResult").is_ok() => Verdict::Done(()),
+            Verdict::Stopped => Verdict::Stopped,
+            // Nothing that could be relied on.
+            _ => Verdict::Refused,
+        })
     }
 
     async fn complete(&mut self, key: &str, on: Precondition) -> Result<Verdict<()>> {

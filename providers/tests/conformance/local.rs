@@ -14,6 +14,7 @@ const ALL: Enforcement = Enforcement {
     delete_if_match: true,
     complete_if_absent: true,
     complete_if_match: true,
+    copy_if_absent: true,
     versioning: Some(false),
 };
 

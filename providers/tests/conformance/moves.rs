@@ -86,12 +86,12 @@ pub async fn copies_obey_their_conditions(fixture: &Fixture) {
     };
     copy(right.clone()).await.unwrap();
 
-    if enforced.create_if_absent {
+    if enforced.copy_if_absent {
         let before = fixture.put("b", b"theirs").await.version;
         fails(copy(right).await, ErrorKind::AlreadyExists);
         assert_eq!(fixture.stat("b").await.unwrap().version, before);
     }
-    if enforced.replace_if_match {
+    if enforced.copy_if_absent && enforced.replace_if_match {
         let old = fixture.put("b", b"older").await.version.unwrap();
         let now = fixture.put("b", b"newer").await.version.unwrap();
         let on = |version| CopyOptions {

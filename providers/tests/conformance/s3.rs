@@ -16,6 +16,7 @@ const ALL: Enforcement = Enforcement {
     delete_if_match: true,
     complete_if_absent: true,
     complete_if_match: true,
+    copy_if_absent: true,
     versioning: Some(false),
 };
 
@@ -25,6 +26,7 @@ const NONE: Enforcement = Enforcement {
     delete_if_match: false,
     complete_if_absent: false,
     complete_if_match: false,
+    copy_if_absent: false,
     versioning: Some(false),
 };
 
@@ -114,6 +116,22 @@ async fn s3_that_ignores_the_condition_of_a_delete() {
         })
         .enforces(Enforcement {
             delete_if_match: false,
+            ..ALL
+        })
+    })
+    .await;
+}
+
+/// As R2 and stores that came before the header: conditions everywhere but on the name that a copy gets.
+#[tokio::test]
+async fn s3_that_ignores_the_condition_on_the_new_name_of_a_copy() {
+    suite(async || {
+        with(Quirks {
+            copy_destination: Condition::Ignored,
+            ..Quirks::default()
+        })
+        .enforces(Enforcement {
+            copy_if_absent: false,
             ..ALL
         })
     })

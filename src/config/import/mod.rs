@@ -121,7 +121,7 @@ impl Import {
     pub fn can_sync(&self) -> bool {
         let stops = |note: &Note| match note.kind {
             NoteKind::Missing => true,
-            NoteKind::Later => note.key == "sync.provider" || note.key == "sync.mode",
+            NoteKind::Later => note.key == "sync.provider",
             _ => false,
         };
         !self.notes.iter().any(stops) && self.config.idle_reason().is_none()
@@ -351,8 +351,8 @@ fn sections_of(entries: &mut [Entry]) -> impl Iterator<Item = (&'static str, &mu
     })
 }
 
-/// What this version does not do is kept as a comment. Not so the provider and the mode: another one in their place would
-/// be another sync.
+/// What this version does not do is kept as a comment. Not so the provider: another one in its place would be another
+/// sync.
 fn mark_unserved(section: &str, entries: &mut [Entry]) -> Vec<Note> {
     let mut notes = Vec::new();
     for entry in entries.iter_mut().filter(|entry| !entry.is_off) {
@@ -365,7 +365,7 @@ fn mark_unserved(section: &str, entries: &mut [Entry]) -> Vec<Note> {
             continue;
         }
         let key = format!("{section}.{}", entry.key);
-        let message = if ["provider", "mode"].contains(&entry.key.as_str()) {
+        let message = if entry.key == "provider" {
             format!("{value} is written, but this version does not sync with it yet")
         } else {
             entry.is_off = true;

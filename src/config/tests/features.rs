@@ -5,16 +5,13 @@ use super::World;
 #[test]
 fn features_that_are_not_served_are_errors_when_asked_for() {
     let mistakes = World::with(
-        "{ sync: { provider: 'dropbox', mode: 'bisync', conflictResolve: 'local',
-             notifyOnInbox: true, notify: { url: 'https://h' },
+        "{ sync: { provider: 'dropbox', notifyOnInbox: true, notify: { url: 'https://h' },
              watch: true, heartbeatUrl: 'https://h' },
            backup: { enabled: true, provider: 'gdrive' } }",
     )
     .mistakes();
     for (key, value) in [
         ("sync.provider", "\"dropbox\" "),
-        ("sync.mode", "\"bisync\" "),
-        ("sync.conflictResolve", "\"local\" "),
         ("sync.notifyOnInbox", ""),
         ("sync.notify", ""),
         ("sync.watch", ""),
@@ -30,23 +27,15 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{key}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
 }
 
 #[test]
 fn what_is_allowed_instead_is_what_is_served() {
     for (keys, expected) in [
         (
-            "mode: 'bisync'",
-            "`sync.mode`: \"bisync\" is not available in this version; allowed: `mailbox` or `mirror`",
-        ),
-        (
             "provider: 'gdrive'",
             "`sync.provider`: \"gdrive\" is not available in this version; allowed: `s3`, `custom` or `off`",
-        ),
-        (
-            "conflictResolve: 'local'",
-            "`sync.conflictResolve`: \"local\" is not available in this version; allowed: `newer`",
         ),
         (
             "notify: 5",
@@ -81,4 +70,36 @@ fn what_runs_by_itself_is_served() {
     )
     .config();
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+#[test]
+fn both_sides_may_change_and_each_way_to_settle_a_conflict_is_served() {
+    for resolve in ["newer", "local", "remote"] {
+        let text = format!(
+            "{{ sync: {{ provider: 'off', mode: 'bisync', conflictResolve: '{resolve}' }} }}"
+        );
+        let config = World::with(&text).config();
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+}
+
+#[test]
+fn a_way_to_settle_conflicts_where_there_are_none_is_told() {
+    for (keys, told) in [
+        ("mode: 'mailbox', conflictResolve: 'local'", true),
+        ("mode: 'mirror', conflictResolve: 'remote'", true),
+        ("mode: 'mailbox', conflictResolve: 'newer'", false),
+        (
+            "mode: 'mailbox', firstSync: 'merge', conflictResolve: 'local'",
+            false,
+        ),
+        ("conflictResolve: 'local'", false),
+    ] {
+        let config = World::with(&format!("{{ sync: {{ provider: 'off', {keys} }} }}")).config();
+        let is_told = config
+            .warnings
+            .iter()
+            .any(|warning| warning.starts_with("`sync.conflictResolve` does nothing in "));
+        assert_eq!(is_told, told, "{keys}: {:?}", config.warnings);
+    }
 }

@@ -91,6 +91,20 @@ fn every_row_comes_back_as_it_was() {
     }
 }
 
+/// A base of a workspace: most of it is paths that resemble each other, and fields that hold nothing new.
+#[test]
+fn a_copy_is_much_smaller_than_what_it_holds() {
+    let rows: Vec<BaseRow> = (0..2000)
+        .map(|number| BaseRow {
+            key: SortKey::from_text(&format!("projects/website/pages/{number:05}.md")).unwrap(),
+            ..row("x", 0)
+        })
+        .collect();
+    let paths: usize = rows.iter().map(|row| row.key.path.as_str().len()).sum();
+    let size = encoded(&rows).len();
+    assert!(size < paths / 2, "{size} bytes for paths of {paths} alone");
+}
+
 /// Written by the first version; every later one must read it. `OWS_WRITE_GOLDEN=1` writes it anew, for a new format.
 #[test]
 fn the_golden_file_still_decodes() {

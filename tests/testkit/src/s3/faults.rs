@@ -9,6 +9,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::Access;
 use super::calls::{Call, Op};
 
@@ -112,6 +114,28 @@ impl fmt::Debug for When {
     }
 }
 
+/// Holds a call up until a test lets it go on, however long the test takes to get there.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<watch::Sender<bool>>);
+
+impl Gate {
+    /// A gate that is closed.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self(Arc::new(watch::Sender::new(false)))
+    }
+
+    /// Lets everything through, now and later.
+    pub fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(crate) async fn pass(&self) {
+        // The sender lives as long as this value, so that waiting cannot fail.
+        let _ = self.0.subscribe().wait_for(|is_open| *is_open).await;
+    }
+}
+
 /// What happens to a call that a fault strikes.
 #[derive(Clone)]
 pub enum Then {
@@ -156,6 +180,8 @@ pub enum Then {
     Hang,
     /// Handled after this time.
     Delay(Duration),
+    /// Handled after the gate was opened.
+    Wait(Gate),
     /// Handled after `action` was run on the store: the other side of a race.
     Race(Arc<dyn Fn(&Access) + Send + Sync>),
 }
@@ -202,6 +228,7 @@ impl fmt::Debug for Then {
             Self::CorruptBody => f.write_str("body corrupt"),
             Self::Hang => f.write_str("hang"),
             Self::Delay(time) => write!(f, "delay of {time:?}"),
+            Self::Wait(_) => f.write_str("wait"),
             Self::Race(_) => f.write_str("race"),
         }
     }

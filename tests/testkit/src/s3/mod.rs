@@ -54,7 +54,7 @@ use tokio_rustls::TlsAcceptor;
 pub use access::{Access, StoredObject, StoredUpload};
 pub use calls::{Call, Op};
 pub use clock::Clock;
-pub use faults::{Then, When};
+pub use faults::{Gate, Then, When};
 pub use quirks::{Condition, ETags, Quirks};
 
 use calls::Counters;

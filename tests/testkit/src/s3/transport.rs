@@ -181,6 +181,10 @@ async fn struck(
             tokio::time::sleep(time).await;
             handle(service, request).await
         }
+        Then::Wait(gate) => {
+            gate.pass().await;
+            handle(service, request).await
+        }
         Then::Race(action) => {
             action(&Access(Arc::clone(shared)));
             handle(service, request).await
