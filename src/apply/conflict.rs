@@ -321,21 +321,9 @@ impl Applier {
         fingerprint: LocalFingerprint,
     ) -> Result<LocalFingerprint, Problem> {
         let (local, from, to) = (Arc::clone(&self.local), taken.clone(), copy.clone());
-        let (expected, again) = (fingerprint.clone(), copy.clone());
-        let moved = blocking(move || {
-            local.rename(&from, &to, &expected)?;
-            Ok::<_, LocalError>(local.observe(&again))
-        })
-        .await??;
+        let renamed = blocking(move || local.rename(&from, &to, &fingerprint)).await??;
         self.state.forget_conflict(&self.pair, &taken).await?;
-        match moved {
-            // A rename changes the time of the last change of attributes.
-            Some(Observed::Entry(entry)) => Ok(LocalFingerprint {
-                blake3: fingerprint.blake3,
-                ..entry.fingerprint
-            }),
-            _ => Err(Problem::Changing),
-        }
+        Ok(renamed)
     }
 }
 

@@ -115,40 +115,6 @@ impl LocalFolder {
         slot.settle(displaced)
     }
 
-    /// Gives a file another name, where nothing may be, if it is still what was observed.
-    ///
-    /// # Errors
-    /// [`LocalErrorKind::Changed`] or [`LocalErrorKind::NotFound`] when the file is not as expected,
-    /// [`LocalErrorKind::Exists`] when something has the other name, and what the system says; the file keeps its name
-    /// then.
-    pub fn rename(
-        &self,
-        from: &RelPath,
-        to: &RelPath,
-        expected: &LocalFingerprint,
-    ) -> Result<(), LocalError> {
-        const DOING: &str = "rename";
-        refuse_own(from, DOING)?;
-        refuse_own(to, DOING)?;
-        let (dir, last) = self.root.parent(from).at(DOING, from)?;
-        let (to_dir, to_last) = self.root.make_parent(to).at(DOING, to)?;
-        let changed = || LocalError::new(LocalErrorKind::Changed, DOING, from);
-        let old = name::lstat(&dir, last)
-            .at(DOING, from)?
-            .ok_or_else(|| LocalError::new(LocalErrorKind::NotFound, DOING, from))?;
-        if !is_exactly(&old, expected) {
-            return Err(changed());
-        }
-        name::rename_noreplace((&dir, last), (&to_dir, to_last)).at(DOING, to)?;
-        let moved = name::lstat(&to_dir, to_last).at(DOING, to)?;
-        if !moved.is_some_and(|moved| moved.same_content_as(&old)) {
-            name::rename_noreplace((&to_dir, to_last), (&dir, last)).at(DOING, from)?;
-            return Err(changed());
-        }
-        name::sync_dir(&to_dir).at(DOING, to)?;
-        name::sync_dir(&dir).at(DOING, from)
-    }
-
     /// Everything in the trash, oldest run first. What is in there that is no file is left out.
     ///
     /// # Errors

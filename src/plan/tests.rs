@@ -326,6 +326,7 @@ impl World {
                 self.base
                     .insert(key.clone(), (base_row(key, local, file), file.content));
             }
+            Op::MoveLocal { .. } => panic!("only where both sides may change"),
             Op::Conflict { keeps } => self.settle(key, *keeps),
             Op::CreateDirLocal => {
                 self.make_dirs(Side::Local, Some(path.clone()));

@@ -393,6 +393,7 @@ impl Job {
         }
         self.folder
             .rename(from, to, expected)
+            .map(drop)
             .map_err(|error| could_not("rename", from, error))
     }
 
