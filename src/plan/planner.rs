@@ -97,7 +97,15 @@ impl Planner {
     }
 
     /// Takes the next triple.
-    pub fn push(&mut self, triple: Triple) {
+    pub fn push(&mut self, mut triple: Triple) {
+        if self.unites()
+            && let (Some(base), Some(remote)) = (&mut triple.base, &triple.remote)
+            && !base.remote.same_version(remote)
+        {
+            // Where others write too, another version is not taken for what the store made of ours, whatever its time says:
+            // clocks go back, and within one second two hosts may store a file each.
+            base.remote.own = false;
+        }
         if triple.key.kind == EntryKind::Dir && !self.rules.remote_folders {
             if triple.base.is_some() {
                 self.plan.records.push(Record::Forget(triple.key));
