@@ -81,7 +81,7 @@ impl Applier {
             unless_in: Vec::new(),
         };
         let fetched = self.fetch(&action.key.path, remote, landing).await?;
-        let mut stamp = RemoteStamp::from_entry(&fetched.entry, self.is_known_folder);
+        let mut stamp = RemoteStamp::from_entry(&fetched.entry, true);
         // The listing knows when it was stored; the answer to a read may not.
         stamp.modified_at_ns = stamp.modified_at_ns.or(remote.modified_at_ns);
         Ok(BaseRow {

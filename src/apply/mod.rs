@@ -83,9 +83,6 @@ pub struct Applier {
     pub enforcement: Enforcement,
     /// What becomes of displaced content: what goes to `.ows/trash` is copied, or moved, there first.
     pub fates: Fates,
-    /// The local folder is known to be the one that the base speaks of. Else that one may come back, with older content than
-    /// what is downloaded now: what replaces a download then keeps a copy of it, as of content that is not our own.
-    pub is_known_folder: bool,
     /// Files in flight at once.
     pub transfers: usize,
     /// Keep a line for each action; with a million of them that is a lot of memory.

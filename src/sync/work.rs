@@ -147,7 +147,6 @@ impl Run<'_> {
         };
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let mut applier = self.applier(opened, enforcement, writer.handle(), marker, keeps_all);
-        applier.is_known_folder = !takes_over;
         let lease = opened.lease.lock().await.clone();
         applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
         Ok((Arc::new(applier), writer))
@@ -189,7 +188,6 @@ impl Run<'_> {
             base,
             enforcement,
             fates: self.fates(enforcement, keep_all),
-            is_known_folder: true,
             transfers: self.transfers(),
             keep_actions: self.options.keep_actions,
             reporter: Arc::clone(&self.reporter),
