@@ -350,8 +350,10 @@ impl World {
         files
     }
 
-    /// Where a store has no folders a file may lie below another one; no host could hold that, and people do not do it.
     fn fits_remotely(&self, path: &str) -> bool {
+        if !self.setting.store.folders {
+            return true;
+        }
         let below = format!("{path}/");
         let is_folder = self.store.files().keys().any(|key| key.starts_with(&below))
             || self.store.dirs().iter().any(|dir| dir == path);
@@ -407,7 +409,9 @@ impl World {
         let host = &self.hosts[host];
         let snapshot = lock(&host.snapshot);
         if let Some(kept) = &*snapshot {
-            host.pair.state.remove("ows");
+            if host.pair.settings.own_dir.exists() {
+                host.pair.state.remove("ows");
+            }
             copy_folder(&kept.join("ows"), &host.pair.settings.own_dir);
             host.may_ask.store(true, Ordering::SeqCst);
         }
