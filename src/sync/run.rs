@@ -214,7 +214,7 @@ impl Run<'_> {
         with_mail: bool,
         report: &mut Report,
     ) -> Outcome<()> {
-        let before = (report.counts.clone(), report.errors.len());
+        let before = (report.counts, report.errors.len());
         let mut passes = 1;
         loop {
             opened.again = false;
