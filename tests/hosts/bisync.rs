@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::mystery::{Mystery, Value};
+use crate::mystery::{Life, Mystery, Value};
 use crate::world::{RemoteKind, Run, World};
 
 /// Worlds of each size, without `OWS_SEEDS`.
@@ -36,7 +36,9 @@ fn worlds(remote: RemoteKind, hosts: usize) {
     for seed in first..first.saturating_add(count) {
         let mut table = Table::new(remote, hosts, seed);
         if let Err(text) = table.play() {
-            panic!("{hosts} hosts at {remote:?}: OWS_SEED={seed} begins in the same way again.\n{text}");
+            panic!(
+                "{hosts} hosts at {remote:?}: OWS_SEED={seed} begins in the same way again.\n{text}"
+            );
         }
     }
 }
@@ -91,10 +93,12 @@ impl Table {
     /// A run, or two at the same time, and people who do not wait for their end.
     fn runs(&mut self) -> Result<(), String> {
         let first = self.rng.random_range(0..self.hosts());
-        let mut runs = vec![(first, self.begin(first, &[]))];
+        let killed = self.rng.random_bool(0.3);
+        let life = if killed { Life::Mortal } else { Life::Whole };
+        let mut runs = vec![(first, self.begin(first, life, &[]))];
         if self.rng.random_bool(0.4) {
             let other = (first + self.rng.random_range(1..self.hosts())) % self.hosts();
-            runs.push((other, self.begin(other, &["--wait", "2"])));
+            runs.push((other, self.begin(other, Life::Whole, &["--wait", "2"])));
         }
         for _ in 0..self.rng.random_range(0..4) {
             let moment = Duration::from_micros(self.rng.random_range(0..40_000));
@@ -104,7 +108,7 @@ impl Table {
             }
             self.act()?;
         }
-        if self.rng.random_bool(0.3) {
+        if killed {
             let moment = Duration::from_millis(self.rng.random_range(0..80));
             runs[0].1.kill_after(moment);
         }
@@ -115,8 +119,9 @@ impl Table {
         Ok(())
     }
 
-    fn begin(&mut self, host: usize, options: &[&str]) -> Run {
-        self.files.iter_mut().for_each(|file| file.run_begins(host));
+    fn begin(&mut self, host: usize, life: Life, options: &[&str]) -> Run {
+        let files = self.files.iter_mut();
+        files.for_each(|file| file.run_begins(host, life));
         self.world.start(host, options)
     }
 
@@ -148,7 +153,8 @@ impl Table {
     fn settle(&mut self) -> Result<(), String> {
         let all: Vec<usize> = (0..self.hosts()).collect();
         for host in &all {
-            self.files.iter_mut().for_each(|file| file.run_begins(*host));
+            let files = self.files.iter_mut();
+            files.for_each(|file| file.run_begins(*host, Life::Whole));
         }
         self.world.assert_becomes_quiet(SETTLES_WITHIN);
         let held = self.world.workspace_files(0);

@@ -5,7 +5,7 @@
 //! A host is *clean* when nobody has written there since it last agreed with the remote, and *fresh* when nobody else has
 //! changed the remote since then. In a conflict either side may keep the name, and the other value lives on in a conflict
 //! file. A run may be killed after it has changed a side and before it remembers that, so each change comes in two kinds;
-//! and a conflict file may be made by a run that comes no further.
+//! and a conflict file may be made by a run that comes no further, since somebody writes at that moment.
 
 use std::collections::BTreeSet;
 
@@ -26,11 +26,18 @@ struct State {
     hosts: Vec<Host>,
 }
 
+/// Whether a run may be killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    Whole,
+    Mortal,
+}
+
 /// One file.
 pub struct Mystery {
     states: BTreeSet<State>,
-    /// Hosts on which a run is under way.
-    active: Vec<bool>,
+    /// The runs that are under way, by their hosts.
+    active: Vec<Option<Life>>,
     /// What was seen.
     seen: Vec<String>,
 }
@@ -50,20 +57,20 @@ impl Mystery {
         };
         Self {
             states: [state].into(),
-            active: vec![false; hosts],
+            active: vec![None; hosts],
             seen: Vec::new(),
         }
     }
 
-    pub fn run_begins(&mut self, host: usize) {
+    pub fn run_begins(&mut self, host: usize, life: Life) {
         self.let_things_happen();
-        self.active[host] = true;
-        self.seen.push(format!("run on {host} begins"));
+        self.active[host] = Some(life);
+        self.seen.push(format!("run on {host} begins, {life:?}"));
     }
 
     pub fn run_ends(&mut self, host: usize) {
         self.let_things_happen();
-        self.active[host] = false;
+        self.active[host] = None;
         self.seen.push(format!("run on {host} ends"));
     }
 
@@ -121,8 +128,9 @@ impl Mystery {
     fn let_things_happen(&mut self) {
         let mut new: Vec<State> = self.states.iter().cloned().collect();
         while let Some(state) = new.pop() {
-            let active = (0..self.active.len()).filter(|host| self.active[*host]);
-            for next in active.flat_map(|host| state.steps_of(host)) {
+            let active = self.active.iter().enumerate();
+            let steps = active.filter_map(|(host, life)| Some(state.steps_of(host, (*life)?)));
+            for next in steps.flatten() {
                 if self.states.insert(next.clone()) {
                     new.push(next);
                 }
@@ -133,7 +141,7 @@ impl Mystery {
 
 impl State {
     /// What a run on this host may do next.
-    fn steps_of(&self, host: usize) -> Vec<Self> {
+    fn steps_of(&self, host: usize, life: Life) -> Vec<Self> {
         let Host {
             local,
             is_clean,
@@ -142,13 +150,13 @@ impl State {
         let mut steps = Vec::new();
         match (is_clean, is_fresh) {
             (true, true) => {}
-            (true, false) => self.downloads(host, &mut steps),
-            (false, true) => self.uploads(host, &mut steps),
+            (true, false) => self.downloads(host, life, &mut steps),
+            (false, true) => self.uploads(host, life, &mut steps),
             (false, false) => match (local, self.remote) {
                 (here, there) if here == there => steps.push(self.agreed(host)),
                 // What was changed wins over what was deleted.
-                (None, _) => self.downloads(host, &mut steps),
-                (_, None) => self.uploads(host, &mut steps),
+                (None, _) => self.downloads(host, life, &mut steps),
+                (_, None) => self.uploads(host, life, &mut steps),
                 (Some(here), Some(there)) => {
                     let with = |value| {
                         let mut kept = self.clone();
@@ -156,24 +164,26 @@ impl State {
                         kept
                     };
                     steps.extend([with(here), with(there)]);
-                    with(here).downloads(host, &mut steps);
-                    with(there).uploads(host, &mut steps);
+                    with(here).downloads(host, life, &mut steps);
+                    with(there).uploads(host, life, &mut steps);
                 }
             },
         }
         steps
     }
 
-    fn downloads(&self, host: usize, steps: &mut Vec<Self>) {
+    fn downloads(&self, host: usize, life: Life, steps: &mut Vec<Self>) {
         let mut forgotten = self.clone();
         forgotten.hosts[host].local = self.remote;
         forgotten.hosts[host].is_clean = false;
         forgotten.hosts[host].is_fresh = false;
         steps.push(forgotten.agreed(host));
-        steps.push(forgotten);
+        if life == Life::Mortal {
+            steps.push(forgotten);
+        }
     }
 
-    fn uploads(&self, host: usize, steps: &mut Vec<Self>) {
+    fn uploads(&self, host: usize, life: Life, steps: &mut Vec<Self>) {
         let mut forgotten = self.clone();
         forgotten.remote = self.hosts[host].local;
         // What others have seen is not there any more, and neither is what this one remembers.
@@ -181,7 +191,9 @@ impl State {
             other.is_fresh = false;
         }
         steps.push(forgotten.agreed(host));
-        steps.push(forgotten);
+        if life == Life::Mortal {
+            steps.push(forgotten);
+        }
     }
 
     fn agreed(&self, host: usize) -> Self {
@@ -204,7 +216,7 @@ fn what_no_hidden_step_explains_is_noticed() {
     let both_run = || {
         let mut file = wrote();
         for host in [0, 1] {
-            file.run_begins(host);
+            file.run_begins(host, Life::Whole);
             file.run_ends(host);
         }
         file
@@ -216,7 +228,7 @@ fn what_no_hidden_step_explains_is_noticed() {
     file.write(1, Some(2), Some(1)).expect("it is there");
     file.write(0, Some(3), Some(1)).expect("it is there");
     for host in [1, 0, 1] {
-        file.run_begins(host);
+        file.run_begins(host, Life::Whole);
         file.run_ends(host);
     }
     let ends = |value, conflicts: &[u32]| {

@@ -168,12 +168,12 @@ impl World {
     pub fn exchange(&self, host: usize, path: &str, content: Option<&[u8]>) -> Option<Vec<u8>> {
         let at = self.hosts[host].workspace.join(path);
         let aside = self.hosts[host].aside.join("file");
-        let rename = |from: &Path, to: &Path, flags| {
-            match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
-                Ok(()) => true,
-                Err(Errno::NOENT | Errno::EXIST) => false,
-                Err(error) => panic!("{} to {}: {error}", from.display(), to.display()),
-            }
+        let rename = |from: &Path, to: &Path, flags| match rustix::fs::renameat_with(
+            CWD, from, CWD, to, flags,
+        ) {
+            Ok(()) => true,
+            Err(Errno::NOENT | Errno::EXIST) => false,
+            Err(error) => panic!("{} to {}: {error}", from.display(), to.display()),
         };
         let old = match content {
             None => rename(&at, &aside, RenameFlags::NOREPLACE),
