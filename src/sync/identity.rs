@@ -396,8 +396,9 @@ pub(super) async fn part_ways(
 ) -> Outcome<()> {
     let takes_over =
         observed.plan.caution == Caution::OnlyAdd || observed.plan.actions().next().is_some();
+    // Of a generation that is not the first, some folder was marked before, though nothing may be left of its base.
     let is_other = run.settings.mode == SyncMode::Bisync
-        && opened.has_base
+        && opened.pair.generation > 0
         && takes_over
         && roots::marker(&opened.local)?.as_ref() != Some(&opened.scope.replica);
     if !is_other {

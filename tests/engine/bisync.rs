@@ -423,6 +423,26 @@ async fn a_volume_that_comes_back_overwrites_nothing_that_came_meanwhile() {
     }
 }
 
+#[tokio::test]
+async fn a_volume_that_comes_back_overwrites_nothing_also_where_nothing_was_agreed_before() {
+    let pair = bisync(MemoryOptions::s3(), &[], &[]);
+    clean(&pair.sync().await);
+    let marker = pair.local.read(".ows/replica").expect("it was marked");
+    pair.local.remove(".ows/replica");
+    pair.store.insert("a", b"of another host");
+    clean(&pair.sync().await);
+    pair.later();
+    pair.local.write("a", "written before");
+    pair.local.write(".ows/replica", marker);
+    pair.sync().await;
+    pair.later();
+    clean(&pair.sync().await);
+    let held: Vec<_> = pair.workspace().into_values().collect();
+    assert_eq!(held.len(), 2);
+    assert!(held.contains(&b"of another host".to_vec()));
+    pair.assert_converged().await;
+}
+
 /// The stored time of another host's version may be no later than ours: clocks go back, and tell whole seconds.
 #[tokio::test]
 async fn what_another_host_stored_in_the_same_second_is_not_taken_for_ours() {

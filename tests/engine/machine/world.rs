@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use chrono::{TimeDelta, Utc};
-use ows::sync::SyncMode;
+use ows::sync::{FirstSync, SyncMode};
 use ows_providers::memory::MemoryStore;
 use ows_testkit::tree::{EntryKind, OwsFolder, TempTree, read_files, snapshot_tree};
 
@@ -350,8 +350,9 @@ impl World {
         files
     }
 
+    /// Without folders a file may lie below another one. A first run that takes the remote as the truth has no place for that.
     fn fits_remotely(&self, path: &str) -> bool {
-        if !self.setting.store.folders {
+        if !self.setting.store.folders && self.setting.first_sync != FirstSync::Remote {
             return true;
         }
         let below = format!("{path}/");
