@@ -439,6 +439,9 @@ impl Run<'_> {
                 });
             }
         }
+        if looked.stop.is_none() {
+            identity::part_ways(self, opened, &looked.observed).await?;
+        }
         Ok(looked)
     }
 
