@@ -76,6 +76,7 @@ pub struct Planner {
     above: Vec<(RelPath, bool)>,
     /// Those of them that are the folder of others, too.
     both: BTreeMap<RelPath, bool>,
+    overgrown: merge::Overgrown,
 }
 
 impl Planner {
@@ -97,16 +98,28 @@ impl Planner {
             withheld: BTreeSet::new(),
             above: Vec::new(),
             both: BTreeMap::new(),
+            overgrown: merge::Overgrown::default(),
         }
     }
 
     /// Takes the next triple.
-    pub fn push(&mut self, triple: Triple) {
+    pub fn push(&mut self, mut triple: Triple) {
+        if self.unites()
+            && let (Some(base), Some(remote)) = (&mut triple.base, &triple.remote)
+            && !base.remote.same_version(remote)
+        {
+            // Where others write too, another version is not taken for what the store made of ours, whatever its time says:
+            // clocks go back, and within one second two hosts may store a file each.
+            base.remote.own = false;
+        }
         if triple.key.kind == EntryKind::Dir && !self.rules.remote_folders {
             if triple.base.is_some() {
                 self.plan.records.push(Record::Forget(triple.key));
             }
             return;
+        }
+        if self.unites() && !self.rules.remote_folders {
+            self.overgrown.see(&triple);
         }
         if triple.key.kind == EntryKind::File {
             self.plan.totals.base += u64::from(triple.base.is_some());
@@ -122,7 +135,7 @@ impl Planner {
     fn note_name(&mut self, triple: &Triple) {
         if triple.remote.is_none()
             || self.rules.remote_folders
-            || self.rules.direction == Direction::Push
+            || self.rules.direction != Direction::Pull
         {
             return;
         }
@@ -135,6 +148,11 @@ impl Planner {
             }
         }
         self.above.push((path.clone(), triple.local.is_some()));
+    }
+
+    /// Whether both sides keep what they have.
+    fn unites(&self) -> bool {
+        matches!(self.rules.direction, Direction::Merge | Direction::Both)
     }
 
     /// What was counted so far.
@@ -336,7 +354,8 @@ impl Planner {
         if both {
             folders::bring_back_what_is_not_empty(&mut actions, &kept);
         }
-        if matches!(self.rules.direction, Direction::Merge | Direction::Both) {
+        if self.unites() {
+            self.overgrown.give_way(&mut actions);
             merge::let_folders_keep_their_names(&mut actions);
         }
         let blocked = needs(&actions).make_room(&actions);
