@@ -1,6 +1,6 @@
 //! Folds decisions about single paths into a plan: keeps what is different, recognises moves, orders phases.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
@@ -73,6 +73,10 @@ pub struct Planner {
     /// What caution left where it is.
     withheld: BTreeSet<SortKey>,
     overgrown: merge::Overgrown,
+    /// Remote files whose names begin the last one, and whether a local file has their name.
+    above: Vec<(RelPath, bool)>,
+    /// Those of them that are the folder of others, too.
+    both: BTreeMap<RelPath, bool>,
 }
 
 impl Planner {
@@ -93,6 +97,8 @@ impl Planner {
             hashes_asked: false,
             withheld: BTreeSet::new(),
             overgrown: merge::Overgrown::default(),
+            above: Vec::new(),
+            both: BTreeMap::new(),
         }
     }
 
@@ -119,6 +125,7 @@ impl Planner {
             self.plan.totals.base += u64::from(triple.base.is_some());
             self.plan.totals.local += u64::from(triple.local.is_some());
             self.plan.totals.remote += u64::from(triple.remote.is_some());
+            self.note_name(&triple);
         }
         self.consider(triple);
     }
@@ -126,6 +133,26 @@ impl Planner {
     /// Whether both sides keep what they have.
     fn unites(&self) -> bool {
         matches!(self.rules.direction, Direction::Merge | Direction::Both)
+    }
+
+    /// Notes a file of a store without folders that others have as their folder. Paths come in order, so those that one
+    /// may lie below are a few that begin it, letter by letter.
+    fn note_name(&mut self, triple: &Triple) {
+        if triple.remote.is_none()
+            || self.rules.remote_folders
+            || self.rules.direction != Direction::Pull
+        {
+            return;
+        }
+        let path = &triple.key.path;
+        self.above
+            .retain(|(name, _)| path.as_str().starts_with(name.as_str()));
+        for (name, is_here) in &self.above {
+            if path.is_below(name) {
+                self.both.insert(name.clone(), *is_here);
+            }
+        }
+        self.above.push((path.clone(), triple.local.is_some()));
     }
 
     /// What was counted so far.
@@ -256,6 +283,16 @@ impl Planner {
         self.actions.push(action);
     }
 
+    /// Whether so many triples wait for an answer.
+    pub fn is_waiting_for(&self, answers: usize) -> bool {
+        self.open.len() >= answers
+    }
+
+    /// Forgets what the base would have to learn: for whoever only compares.
+    pub fn drop_records(&mut self) {
+        self.plan.records.clear();
+    }
+
     /// What must be read before the plan is complete: each with its triple. Empty when nothing is left to ask.
     pub fn questions(&mut self) -> Vec<(Triple, Question)> {
         let open = std::mem::take(&mut self.open);
@@ -308,6 +345,7 @@ impl Planner {
             self.actions.retain(|action| !stays(action));
         }
         self.withhold_what_has_no_room();
+        self.settle_names_of_files_and_folders();
         let in_the_way =
             |actions: &[Action]| folders::names_in_the_way(actions, self.rules.remote_folders);
         let actions = std::mem::take(&mut self.actions);
@@ -388,5 +426,45 @@ impl Planner {
                         .to_owned(),
                 }
             }));
+    }
+
+    /// A store without folders can hold a file under the name that others have as their folder, and no folder here can.
+    /// The file here keeps its name; where there is none, the folder does. What has no room is told at every run, until
+    /// somebody renames one of them.
+    fn settle_names_of_files_and_folders(&mut self) {
+        let both = std::mem::take(&mut self.both);
+        if both.is_empty() {
+            return;
+        }
+        let reason = |action: &Action| {
+            let path = &action.key.path;
+            let above = || std::iter::successors(path.parent(), RelPath::parent);
+            if action.op != Op::Download {
+                return None;
+            }
+            if both.get(path) == Some(&false) {
+                return Some(format!(
+                    "the remote holds a file `{path}` and others in a folder of this name, and a folder here can have only \
+                     one of them: the folder is synced, the file is left alone; rename one of them in the remote"
+                ));
+            }
+            let holder = above().find(|folder| both.get(folder) == Some(&true))?;
+            Some(format!(
+                "the remote holds a file `{holder}` and this one in a folder of that name, and a folder here can have only \
+                 one of them: the file is synced, the folder is left alone; rename one of them in the remote"
+            ))
+        };
+        let (mut kept, mut left) = (Vec::with_capacity(self.actions.len()), Vec::new());
+        for action in std::mem::take(&mut self.actions) {
+            match reason(&action) {
+                None => kept.push(action),
+                Some(reason) => left.push(Skipped {
+                    path: action.key.path.to_string(),
+                    reason,
+                }),
+            }
+        }
+        self.actions = kept;
+        self.plan.skipped.extend(left);
     }
 }
