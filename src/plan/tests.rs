@@ -90,6 +90,7 @@ fn base_row(key: &SortKey, local: File, remote: File) -> BaseRow {
 fn rules(direction: Direction, world: &World) -> Rules {
     Rules {
         ignore_base: false,
+        others_write: false,
         resolve: Resolve::Newer,
         direction,
         caution: Caution::None,
