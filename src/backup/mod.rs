@@ -3,7 +3,9 @@
 //!
 //! # Map
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
+//! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
 pub mod entry;
+pub mod name;
