@@ -121,6 +121,7 @@ async fn compare(
         direction: Direction::Push,
         caution: Caution::None,
         ignore_base: false,
+        others_write: false,
         resolve: Resolve::Newer,
         remote_folders: capabilities.folders,
         remote_moves: false,
@@ -129,6 +130,8 @@ async fn compare(
             max_path_bytes: usize::MAX,
             max_segment_bytes: usize::MAX,
             control_characters: true,
+            folds_case: false,
+            folds_forms: false,
         },
     };
     let sides = Sides {

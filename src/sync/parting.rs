@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{self, Record};
 use super::run::{Observed, Opened, Run};
-use super::{housekeeping, roots};
+use super::{SyncMode, housekeeping, roots};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
 use crate::plan::Caution;
@@ -30,7 +30,9 @@ pub(super) async fn part_ways(
     let will_mark =
         plan.caution == Caution::OnlyAdd || !plan.is_quiet() || !plan.records.is_empty();
     // Of a generation that is not the first, some folder was marked before, though nothing may be left of its base.
-    if opened.pair.generation == 0 || !will_mark {
+    let was_marked =
+        opened.has_base || run.settings.mode == SyncMode::Bisync && opened.pair.generation > 0;
+    if !was_marked || !will_mark {
         return Ok(());
     }
     if roots::marker(&opened.local)?.as_ref() == Some(&opened.scope.replica) {
