@@ -257,6 +257,21 @@ async fn renamed_differently_on_both_sides_both_names_exist() {
     }
 }
 
+/// Also what a run leaves that was killed between a rename and the base.
+#[tokio::test]
+async fn the_same_rename_on_both_sides_is_agreed() {
+    for options in with_hashes() {
+        let pair = agreed(options, &[("a", "content"), ("x", "x")]).await;
+        pair.local.rename("a", "d/b");
+        rename_there(&pair, "a", "d/b");
+        let finished = pair.sync().await;
+        clean(&finished);
+        assert_eq!(counts(&finished), Counts::default());
+        assert_eq!(pair.workspace(), files(&[("d/b", "content"), ("x", "x")]));
+        pair.assert_converged().await;
+    }
+}
+
 #[tokio::test]
 async fn names_that_were_swapped_or_handed_on_follow() {
     for options in every_kind() {

@@ -688,6 +688,13 @@ proptest! {
         }
         for action in plan.actions() {
             prop_assert!(!unknown.covers(&action.key.path), "{:?}", action);
+            if let Some(side) = action.op.deletes_from() {
+                let is_in_it = |name: &&String| {
+                    let name = RelPath::new(name).unwrap();
+                    unknown.covers(&name) && name.is_below(&action.key.path)
+                };
+                prop_assert_eq!(start.side(side).keys().find(is_in_it), None, "{:?}", action);
+            }
             if let Op::MoveRemote { from, .. } | Op::MoveLocal { from, .. } = &action.op {
                 prop_assert!(!unknown.covers(from), "{:?}", action);
             }
