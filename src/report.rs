@@ -166,6 +166,9 @@ pub struct Report {
     pub warnings: Vec<String>,
     pub errors: Vec<PathProblem>,
     pub guard: Option<Stop>,
+    /// Files of `_outbox` that still grow: a later run delivers them.
+    #[serde(skip_serializing_if = "is_none")]
+    pub settling: u64,
     /// What became, or would become, of what was deleted: the words of the text, where JSON tells it with each action.
     #[serde(skip)]
     pub fates: Fates,
@@ -191,6 +194,7 @@ impl Report {
             warnings: Vec::new(),
             errors: Vec::new(),
             guard: None,
+            settling: 0,
             fates: Fates::default(),
         }
     }
@@ -206,6 +210,10 @@ impl Report {
             self.errors.insert(0, failure.as_problem());
         }
     }
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Serializes a time as RFC 3339 in UTC with milliseconds.

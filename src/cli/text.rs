@@ -95,6 +95,7 @@ pub fn summary(report: &Report) -> String {
     add(counts.conflict, "in conflict");
     add(counts.skipped, "left alone");
     add(counts.failed, "failed");
+    add(report.settling, "in `_outbox` not complete yet");
     if parts.is_empty() {
         parts.push("nothing to do".to_owned());
     }

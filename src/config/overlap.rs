@@ -11,7 +11,7 @@ use super::backup::{BackupConfig, BackupLocation};
 use super::check::{Findings, KeyPath};
 use super::provider::ProviderConfig;
 use super::resolve::same_place;
-use super::sync::SyncConfig;
+use super::sync::{Mode, SyncConfig};
 
 /// The places that the checks are about.
 #[derive(Debug)]
@@ -53,6 +53,7 @@ pub(super) fn check_sync(findings: &Findings, config: &mut SyncConfig, ours: &Ou
             return;
         }
     }
+    check_ingest(findings, &key("ingestPath"), config, ours);
     if let ProviderConfig::Local { path } = &config.provider {
         let remote = real(&joined(path, config.remote_path.as_ref()));
         if let Some(how) = overlap(&remote, &folder) {
@@ -91,6 +92,40 @@ pub(super) fn check_sync(findings: &Findings, config: &mut SyncConfig, ours: &Ou
                 path.display()
             ),
         ),
+    }
+}
+
+/// Checks the folder beside the local one whose files are sent: what is never synced must not be sent either. Where it
+/// meets the local folder, the remote one or the state, the guard `overlap` says so.
+fn check_ingest(findings: &Findings, key: &KeyPath, config: &SyncConfig, ours: &Ours<'_>) {
+    let (Some(name), Some(parent)) = (&config.ingest, config.local_folder.parent()) else {
+        return;
+    };
+    if config.mode != Some(Mode::Mirror) {
+        return;
+    }
+    let folder = real(&parent.join(name.as_str()));
+    for (place, what) in [
+        (ours.state_dir.join("credentials"), "OpenClaw's credentials"),
+        (
+            ours.state_dir.join("openclaw.json"),
+            "OpenClaw's configuration",
+        ),
+        (ours.openclaw_file.to_owned(), "OpenClaw's configuration"),
+    ] {
+        let place = real(&place);
+        if let Some(how) = overlap(&folder, &place) {
+            findings.problem(
+                key,
+                format!(
+                    "the ingest folder `{}` {how} {what}, `{}`, which is never sent; allowed: a folder beside the local \
+                     one that does not overlap with it",
+                    folder.display(),
+                    place.display()
+                ),
+            );
+            return;
+        }
     }
 }
 

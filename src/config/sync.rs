@@ -510,18 +510,36 @@ fn ingest(section: &Section<'_>, mode: Option<Mode>) -> Option<RelPath> {
     }
     let allowed = "one plain folder name, such as `inbox`";
     let name = section.filled("ingestPath", allowed).unwrap_or("inbox");
-    let plain = !name.contains(['/', '\\']) && name != ".ows";
-    match RelPath::new(name) {
-        Ok(path) if plain => asked.then_some(path),
-        _ => {
-            section.problem(
-                "ingestPath",
-                format!("is no folder name; allowed: {allowed}"),
-            );
-            None
-        }
-    }
+    let problem = if name.chars().any(char::is_control) {
+        "holds control characters"
+    } else if name.contains(NOT_IN_A_FOLDER_NAME) {
+        "is no folder name that every provider takes"
+    } else if name.len() > LONGEST_NAME {
+        "is too long"
+    } else if name == ".ows" {
+        "is the folder of `ows` itself"
+    } else if let Ok(path) = RelPath::new(name) {
+        return asked.then_some(path);
+    } else {
+        "is no folder name"
+    };
+    section.problem(
+        "ingestPath",
+        format!(
+            "{problem}; allowed: {allowed}, of at most {LONGEST_NAME} bytes and without {}",
+            NOT_IN_A_FOLDER_NAME
+                .map(|character| format!("`{character}`"))
+                .join(" ")
+        ),
+    );
+    None
 }
+
+/// The longest name of a folder that common file systems take, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// What a folder that is made on both sides cannot have in its name: some provider refuses it, or it means a pattern.
+const NOT_IN_A_FOLDER_NAME: [char; 9] = ['/', '\\', '*', '?', '"', '<', '>', '|', ':'];
 
 fn notify(section: &Section<'_>) -> Option<Notify> {
     let inner = section.section("notify")?;

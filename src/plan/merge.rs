@@ -16,7 +16,7 @@
 //! In a conflict the newer one keeps the name ([`newer`]), and the other stays beside it on both sides under
 //! [`conflict_name`]. Where one side has a file and the other a folder of that name, the folder keeps it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ows_providers::{EntryKind, PathError, RelPath};
 
@@ -182,6 +182,62 @@ pub(super) fn let_folders_keep_their_names(actions: &mut [Action]) {
                 keeps: Keeps::Folder,
             };
             action.reason = Reason::FolderHasName(other);
+        }
+    }
+}
+
+/// Files of a remote without folders of its own that have others below their names. No folder can hold both, so there, too,
+/// the folder keeps the name: a host may have put its files below the name before it saw the file of another one.
+#[derive(Debug, Default)]
+pub(super) struct Overgrown {
+    /// Remote files whose names what comes next may begin with.
+    open: Vec<Triple>,
+    found: BTreeMap<RelPath, Triple>,
+}
+
+impl Overgrown {
+    /// Looks at the next triple. They come in order, so a file comes before what lies below its name, and between them only
+    /// what begins with the name.
+    pub(super) fn see(&mut self, triple: &Triple) {
+        if triple.remote.is_none() || triple.key.kind == EntryKind::Dir {
+            return;
+        }
+        let path = triple.key.path.as_str();
+        while let Some(last) = self.open.last()
+            && !path.starts_with(last.key.path.as_str())
+        {
+            self.open.pop();
+        }
+        // What was deleted here and is about to go there is in nobody's way.
+        let stays = triple.local.is_some() || triple.base.is_none();
+        for file in self.open.iter().filter(|_| stays) {
+            let name = file.key.path.as_str();
+            if path[name.len()..].starts_with('/') {
+                let entry = self.found.entry(file.key.path.clone());
+                entry.or_insert_with(|| file.clone());
+            }
+        }
+        self.open.push(triple.clone());
+    }
+
+    /// What would be downloaded to the name of a folder becomes a conflict, and so does what is on both sides already.
+    pub(super) fn give_way(&mut self, actions: &mut Vec<Action>) {
+        let folder = Op::Conflict {
+            keeps: Keeps::Folder,
+        };
+        let reason = Reason::FolderHasName(Side::Remote);
+        for action in actions.iter_mut() {
+            let of_file = action.key.kind == EntryKind::File;
+            let found = of_file && self.found.remove(&action.key.path).is_some();
+            if found && action.op == Op::Download {
+                action.op = folder.clone();
+                action.reason = reason;
+            }
+        }
+        for (_, triple) in std::mem::take(&mut self.found) {
+            if triple.local.is_some() {
+                actions.push(*decide::act(&triple, folder.clone(), reason, false));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Folds decisions about single paths into a plan: keeps what is different, recognises moves, orders phases.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
@@ -74,6 +74,11 @@ pub struct Planner {
     hashes_asked: bool,
     /// What caution left where it is.
     withheld: BTreeSet<SortKey>,
+    /// Remote files whose names begin the last one, and whether a local file has their name.
+    above: Vec<(RelPath, bool)>,
+    /// Those of them that are the folder of others, too.
+    both: BTreeMap<RelPath, bool>,
+    overgrown: merge::Overgrown,
 }
 
 impl Planner {
@@ -94,11 +99,22 @@ impl Planner {
             local_hashes: HashMap::new(),
             hashes_asked: false,
             withheld: BTreeSet::new(),
+            above: Vec::new(),
+            both: BTreeMap::new(),
+            overgrown: merge::Overgrown::default(),
         }
     }
 
     /// Takes the next triple.
-    pub fn push(&mut self, triple: Triple) {
+    pub fn push(&mut self, mut triple: Triple) {
+        if self.unites()
+            && let (Some(base), Some(remote)) = (&mut triple.base, &triple.remote)
+            && !base.remote.same_version(remote)
+        {
+            // Where others write too, another version is not taken for what the store made of ours, whatever its time says:
+            // clocks go back, and within one second two hosts may store a file each.
+            base.remote.own = false;
+        }
         if triple.remote.is_some() {
             self.names.see(&self.rules.names, &triple.key.path);
         }
@@ -108,12 +124,41 @@ impl Planner {
             }
             return;
         }
+        if self.unites() && !self.rules.remote_folders {
+            self.overgrown.see(&triple);
+        }
         if triple.key.kind == EntryKind::File {
             self.plan.totals.base += u64::from(triple.base.is_some());
             self.plan.totals.local += u64::from(triple.local.is_some());
             self.plan.totals.remote += u64::from(triple.remote.is_some());
+            self.note_name(&triple);
         }
         self.consider(triple);
+    }
+
+    /// Notes a file of a store without folders that others have as their folder. Paths come in order, so those that one
+    /// may lie below are a few that begin it, letter by letter.
+    fn note_name(&mut self, triple: &Triple) {
+        if triple.remote.is_none()
+            || self.rules.remote_folders
+            || self.rules.direction != Direction::Pull
+        {
+            return;
+        }
+        let path = &triple.key.path;
+        self.above
+            .retain(|(name, _)| path.as_str().starts_with(name.as_str()));
+        for (name, is_here) in &self.above {
+            if path.is_below(name) {
+                self.both.insert(name.clone(), *is_here);
+            }
+        }
+        self.above.push((path.clone(), triple.local.is_some()));
+    }
+
+    /// Whether both sides keep what they have.
+    fn unites(&self) -> bool {
+        matches!(self.rules.direction, Direction::Merge | Direction::Both)
     }
 
     /// What was counted so far.
@@ -247,6 +292,16 @@ impl Planner {
         self.actions.push(action);
     }
 
+    /// Whether so many triples wait for an answer.
+    pub fn is_waiting_for(&self, answers: usize) -> bool {
+        self.open.len() >= answers
+    }
+
+    /// Forgets what the base would have to learn: for whoever only compares.
+    pub fn drop_records(&mut self) {
+        self.plan.records.clear();
+    }
+
     /// What must be read before the plan is complete: each with its triple. Empty when nothing is left to ask.
     pub fn questions(&mut self) -> Vec<(Triple, Question)> {
         let open = std::mem::take(&mut self.open);
@@ -299,6 +354,7 @@ impl Planner {
             self.actions.retain(|action| !stays(action));
         }
         self.withhold_what_has_no_room();
+        self.settle_names_of_files_and_folders();
         let needs = |actions: &[Action]| folders::Needs::of(actions, self.rules.remote_folders);
         let actions = std::mem::take(&mut self.actions);
         let needed = needs(&actions);
@@ -307,7 +363,8 @@ impl Planner {
         if both {
             folders::bring_back_what_is_not_empty(&mut actions, &kept);
         }
-        if matches!(self.rules.direction, Direction::Merge | Direction::Both) {
+        if self.unites() {
+            self.overgrown.give_way(&mut actions);
             merge::let_folders_keep_their_names(&mut actions);
         }
         let settled = std::mem::take(&mut self.names).settle(&self.rules.names, actions);
@@ -385,5 +442,45 @@ impl Planner {
                         .to_owned(),
                 }
             }));
+    }
+
+    /// A store without folders can hold a file under the name that others have as their folder, and no folder here can.
+    /// The file here keeps its name; where there is none, the folder does. What has no room is told at every run, until
+    /// somebody renames one of them.
+    fn settle_names_of_files_and_folders(&mut self) {
+        let both = std::mem::take(&mut self.both);
+        if both.is_empty() {
+            return;
+        }
+        let reason = |action: &Action| {
+            let path = &action.key.path;
+            let above = || std::iter::successors(path.parent(), RelPath::parent);
+            if action.op != Op::Download {
+                return None;
+            }
+            if both.get(path) == Some(&false) {
+                return Some(format!(
+                    "the remote holds a file `{path}` and others in a folder of this name, and a folder here can have only \
+                     one of them: the folder is synced, the file is left alone; rename one of them in the remote"
+                ));
+            }
+            let holder = above().find(|folder| both.get(folder) == Some(&true))?;
+            Some(format!(
+                "the remote holds a file `{holder}` and this one in a folder of that name, and a folder here can have only \
+                 one of them: the file is synced, the folder is left alone; rename one of them in the remote"
+            ))
+        };
+        let (mut kept, mut left) = (Vec::with_capacity(self.actions.len()), Vec::new());
+        for action in std::mem::take(&mut self.actions) {
+            match reason(&action) {
+                None => kept.push(action),
+                Some(reason) => left.push(Skipped {
+                    path: action.key.path.to_string(),
+                    reason,
+                }),
+            }
+        }
+        self.actions = kept;
+        self.plan.skipped.extend(left);
     }
 }

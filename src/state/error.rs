@@ -48,6 +48,16 @@ pub enum StateError {
         /// What it is instead.
         reason: String,
     },
+    /// Something else has the name of a folder or file of ours.
+    #[error("`{}` is {found}, and ows needs {needed} of this name", .path.display())]
+    InTheWay {
+        /// What is in the way.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What is needed.
+        needed: &'static str,
+    },
     /// Another process holds the database.
     #[error("the state database `{}` is locked by another process", .file.display())]
     Locked {
@@ -153,6 +163,9 @@ impl StateError {
             Self::NotADatabase { .. } => {
                 "move the file away, or run `ows sync --rebuild-state`, which keeps it aside and starts as without \
                  one; nothing was changed"
+            }
+            Self::InTheWay { .. } => {
+                "move it away, or point `--state-dir` at another folder; nothing was changed"
             }
             Self::Locked { .. } => "wait until the other process is done, then run again",
             Self::NoPermission { .. } => {
@@ -266,6 +279,7 @@ impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         let kind = match error {
             StateError::Locked { .. } => FailureKind::Busy,
+            StateError::InTheWay { .. } => FailureKind::Usage,
             _ => FailureKind::Failed,
         };
         let mut failure = Failure::new(kind, "the state of the sync could not be read or written");

@@ -1,4 +1,8 @@
 //! What was sent from the ingest folder: one row a file, for the version of it that was sent last.
+//!
+//! A row stays when its file goes away: each version is sent once, and a file that comes back, from a copy or because a
+//! volume was not there for a while, is not another version. So the rows grow with the number of names that were ever
+//! sent, by some two hundred bytes each.
 
 use ows_providers::{RelPath, SortKey, Version};
 use sqlx::Row;

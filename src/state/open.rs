@@ -58,18 +58,55 @@ impl State {
     /// [`StateError`].
     pub async fn open_existing(own_dir: &Path) -> Result<Option<Self>> {
         let file = absolute(own_dir)?;
+        Self::check_place(&file)?;
         match fs::metadata(database_path(&file)) {
+            // Who only looks does not make a database of an empty file.
+            Ok(metadata) if metadata.is_file() && metadata.len() == 0 => Ok(None),
             Ok(_) => Self::open(own_dir).await.map(Some),
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StateError::from_io(&database_path(&file), "read", error)),
         }
+    }
+
+    /// Looks whether the folder of the state, and what lies in it, can be what they must be. Who makes something in that
+    /// folder asks before, or the system's words about it will name neither what is in the way nor the way out.
+    ///
+    /// # Errors
+    /// [`StateError::InTheWay`].
+    pub fn check_place(own_dir: &Path) -> Result<()> {
+        let own_dir = absolute(own_dir)?;
+        let in_the_way = |path: &Path, found, needed| {
+            Err(StateError::InTheWay {
+                path: path.to_owned(),
+                found,
+                needed,
+            })
+        };
+        for folder in [own_dir.join("locks").as_path()]
+            .into_iter()
+            .chain(own_dir.ancestors())
+        {
+            match fs::metadata(folder) {
+                Ok(metadata) if !metadata.is_dir() => {
+                    return in_the_way(folder, "no folder", "a folder");
+                }
+                // What cannot be looked at is told by whoever opens it.
+                _ => {}
+            }
+        }
+        let file = database_path(&own_dir);
+        match fs::metadata(&file) {
+            Ok(metadata) if metadata.is_dir() => in_the_way(&file, "a folder", "a file"),
+            Ok(metadata) if !metadata.is_file() => in_the_way(&file, "no ordinary file", "a file"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is a database that nothing was ever written to, or that was emptied: a crash, or a disk without
+    /// room, leaves such a file. It is opened as a new one.
+    pub fn is_emptied(own_dir: &Path) -> bool {
+        fs::metadata(database_path(own_dir))
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
     }
 
     /// Moves a damaged database, with its log, out of the way: to `state.db.damaged-<time>` beside it, never over
@@ -107,6 +144,7 @@ impl State {
     ) -> Result<Self> {
         faults::check(faults.as_ref(), CALL, FaultPoint::Before)?;
         let own_dir = absolute(own_dir)?;
+        Self::check_place(&own_dir)?;
         let file = database_path(&own_dir);
         prepare_folder(&own_dir)?;
         prepare_file(&file)?;

@@ -68,16 +68,16 @@ impl Run<'_> {
                 now,
             )
         };
-        let outbox = std::mem::take(&mut seen.outbox)
+        let (outbox, settling): (Vec<Entry>, Vec<Entry>) = std::mem::take(&mut seen.outbox)
             .into_iter()
-            .filter(complete)
-            .collect();
+            .partition(complete);
         let plan = planner.finish();
         audit.look_at(&plan);
         Ok(Observed {
             plan,
             seen,
             outbox,
+            settling: settling.len() as u64,
             audit,
         })
     }

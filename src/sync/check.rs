@@ -141,25 +141,25 @@ async fn compare(
         scope: &scope,
         reporter: reporter.as_ref(),
     };
-    reporter.phase(Phase::Observing);
-    let (mut planner, seen) = sides.observe(rules).await?;
-    report.warnings.extend(show::link_warnings(&seen));
-    reporter.phase(Phase::Comparing);
     let parallel = settings.transfers.unwrap_or(capabilities.parallel);
     let proof = if download {
         settle::Proof::Content
     } else {
         settle::Proof::Hash
     };
-    settle::settle_by(
-        proof,
-        &mut planner,
-        &settings.provider,
-        &local,
-        parallel,
-        cancel,
-    )
-    .await?;
+    // Every pair of files of one size is to be read, so that of a million of them only some wait at any time. What is
+    // equal leaves nothing behind.
+    let settled = async |planner: &mut Planner| {
+        let provider = &settings.provider;
+        settle::settle_by(proof, planner, provider, &local, parallel, cancel).await?;
+        planner.drop_records();
+        Ok(())
+    };
+    reporter.phase(Phase::Observing);
+    let (mut planner, seen) = sides.observe_in_batches(rules, settled).await?;
+    report.warnings.extend(show::link_warnings(&seen));
+    reporter.phase(Phase::Comparing);
+    settled(&mut planner).await?;
     Ok(differences(planner, report))
 }
 

@@ -10,6 +10,7 @@
 //! - After a rolled-back database the replica takes a new name, so that two hosts from one image part ways; it keeps
 //!   its base. The name changes in the database first, then in the folder; [`WAS`] tells a run that comes after a kill
 //!   in between that the marker is still ours.
+//! - A folder in bisync mode that lost its marker takes a new name, too ([`super::parting`]).
 //! - A cautious run that did not come to its end is followed by another one: [`ROLLED_BACK`] remembers.
 //!
 //! What a checkpoint is made of is the affair of [`super::checkpoint`].
@@ -71,8 +72,15 @@ impl Rollback {
         }
     }
 
-    fn consequence(self) -> &'static str {
+    fn consequence(self, dry_run: bool) -> &'static str {
         match self {
+            Self::Database if dry_run => {
+                "the run would delete nothing and put what it replaces into the trash, and this folder would go on as a \
+                 replica of its own"
+            }
+            Self::Remote if dry_run => {
+                "the run would delete nothing, and put what it replaces into the trash"
+            }
             Self::Database => {
                 "nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica \
                  of its own"
@@ -94,7 +102,7 @@ impl Rollback {
     }
 }
 
-const HINT: &str = "look at what was left alone; the next run deletes again what is to be deleted; to skip this \
+const HINT: &str = "look at what is left alone; the run after it deletes again what is to be deleted; to skip this \
                     caution: `ows sync --force state-rollback`";
 
 /// What a look at the checkpoint has shown, to be recorded when the run goes on.
@@ -413,15 +421,16 @@ pub(super) fn tell(
     report.warnings.push(format!(
         "guard `{}`: {message}; {}",
         GuardName::StateRollback.name(),
-        rollback.consequence()
+        rollback.consequence(run.options.dry_run)
     ));
     report.guard.get_or_insert_with(|| rollback.guard());
+    let finished = if run.options.dry_run {
+        "the run would be made with caution, since the database or the remote was put back in time"
+    } else {
+        "finished with caution, since the database or the remote was put back in time"
+    };
     match result {
-        Ok(()) => Err(Failure::new(
-            FailureKind::Partial,
-            "finished with caution, since the database or the remote was put back in time",
-        )
-        .with_hint(HINT)),
+        Ok(()) => Err(Failure::new(FailureKind::Partial, finished).with_hint(HINT)),
         // What was left alone was left alone for that reason, so that this is what helps.
         Err(failure) if failure.kind == FailureKind::Partial => Err(failure.with_hint(HINT)),
         Err(failure) => Err(failure),

@@ -30,6 +30,9 @@ const QUEUE: usize = 8;
 /// Keys on one page of an S3 listing: where the listing is cut so that pages can be fetched at the same time.
 const PAGE: u32 = 1000;
 
+/// How many triples may wait for answers before some of them are answered.
+pub const OPEN_AT_ONCE: usize = 4096;
+
 /// How many paths are looked at between two words to the reporter.
 const REPORT_EVERY: u64 = 500;
 
@@ -70,6 +73,20 @@ impl Sides<'_> {
     /// # Errors
     /// When one of them could not be read to its end.
     pub async fn observe(&self, rules: Rules) -> Outcome<(Planner, Seen)> {
+        self.observe_in_batches(rules, async |_: &mut Planner| Ok(()))
+            .await
+    }
+
+    /// The same for whoever has too much to ask to keep it all: `settle` answers what is open whenever that is
+    /// [`OPEN_AT_ONCE`] triples.
+    ///
+    /// # Errors
+    /// Those of [`Sides::observe`], and those of `settle`.
+    pub async fn observe_in_batches(
+        &self,
+        rules: Rules,
+        mut settle: impl AsyncFnMut(&mut Planner) -> Outcome<()>,
+    ) -> Outcome<(Planner, Seen)> {
         let remote_folders = rules.remote_folders;
         let mut merge = Merge {
             scope: self.scope,
@@ -95,6 +112,9 @@ impl Sides<'_> {
                 continue;
             };
             merge.push(triple, remote_folders);
+            if merge.planner.is_waiting_for(OPEN_AT_ONCE) {
+                settle(&mut merge.planner).await?;
+            }
             count += 1;
             if count.is_multiple_of(REPORT_EVERY) {
                 self.reporter.observed(count);

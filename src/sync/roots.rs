@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use ows_providers::{ErrorKind, ListOptions, RelPath};
+use ows_providers::{Entry, EntryKind, ErrorKind, ListOptions, Listed, RelPath};
 
 use super::run::Opened;
 use super::scope::Scope;
@@ -25,6 +25,9 @@ const FILLING: &str = "filling";
 
 /// Set once the first run came past its guard: a push that has begun, or anything else that has come to its end.
 const CAME_PAST: &str = "came_past_first_run";
+
+/// Whether a first run was begun and did not come to its end.
+const FIRST_RUN: &str = "first_run";
 
 /// What fills the folder: until it has come to its end, nothing that is missing in the folder was deleted by a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,12 +134,29 @@ async fn remote_is_empty(settings: &PairSettings) -> Outcome<bool> {
         skip: RelPath::new(mailbox::OWN).into_iter().collect(),
         ..ListOptions::default()
     };
-    match settings.provider.list(options).next().await {
-        None => Ok(true),
-        Some(Ok(_)) => Ok(false),
-        Some(Err(error)) if error.kind == ErrorKind::NotFound => Ok(true),
-        Some(Err(error)) => Err(error.into()),
+    let mut listing = settings.provider.list(options);
+    while let Some(item) = listing.next().await {
+        match item {
+            Ok(Listed::Entry(entry)) if is_empty_outbox(settings, &entry) => {}
+            // What cannot be used or listed is there all the same.
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(true)
+}
+
+/// Whether this is the folder for drops, or the placeholder in it: a first run makes them, and they are nobody's content.
+fn is_empty_outbox(settings: &PairSettings, entry: &Entry) -> bool {
+    let path = entry.path.as_str();
+    let below = path.strip_prefix(mailbox::OUTBOX);
+    let name = below.and_then(|below| below.strip_prefix('/'));
+    settings.mode == SyncMode::Mailbox
+        && match entry.kind {
+            EntryKind::Dir => path == mailbox::OUTBOX,
+            EntryKind::File => name == Some(mailbox::KEEP) && entry.size == 0,
+        }
 }
 
 /// The replica that the folder is marked with.
@@ -223,6 +243,9 @@ pub(super) async fn begin(opened: &Opened, direction: Direction) -> Outcome<()> 
     {
         set_filling(opened, Some(fills)).await?;
     }
+    if !opened.has_base {
+        set_first_run(opened, true).await?;
+    }
     mark(opened).await?;
     // After the marker: a kill in between leaves a first run, not a folder that the base does not belong to.
     if direction == Direction::Push && !opened.has_base {
@@ -239,10 +262,31 @@ pub(super) async fn complete(opened: &Opened) -> Outcome<()> {
     if filling(opened).await?.is_some() {
         set_filling(opened, None).await?;
     }
+    if first_run_is_open(opened).await? {
+        set_first_run(opened, false).await?;
+    }
     if !opened.has_base {
         come_past_first_run(opened).await?;
     }
     Ok(())
+}
+
+/// Whether a first run was begun and did not come to its end: what it displaces is kept, and so is what a run displaces
+/// that goes on with it.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn first_run_is_open(opened: &Opened) -> Outcome<bool> {
+    let value = opened.state.get_value(&opened.pair.id, FIRST_RUN).await?;
+    Ok(value.as_deref() == Some("open"))
+}
+
+async fn set_first_run(opened: &Opened, is_open: bool) -> Outcome<()> {
+    let value = if is_open { "open" } else { "done" };
+    Ok(opened
+        .state
+        .set_value(&opened.pair.id, FIRST_RUN, value)
+        .await?)
 }
 
 /// Whether the folder does not hold what the base speaks of: it is not marked as this replica's, or was filled in part.
@@ -362,7 +406,8 @@ fn excludes_text(local: &LocalFolder) -> Outcome<Option<String>> {
             .with_path(local.path().join(EXCLUDES_FILE).display().to_string())
             .with_hint(format!(
                 "`{EXCLUDES_FILE}` must be an ordinary text file in UTF-8, no link and no folder: correct it or move it \
-                 away; what it was to leave out is not known, so nothing was changed"
+                 away; what it was to leave out is not known, so nothing was changed, and what lies in `_outbox` waits \
+                 there"
             ))
     };
     let file = RelPath::new(EXCLUDES_FILE).map_err(|error| failed().with_source(error))?;
@@ -385,7 +430,7 @@ fn wrong_lines(local: &LocalFolder, text: &str, errors: &[PatternError]) -> Fail
     Failure::usage(format!("wrong patterns in `{file}`"))
         .with_path(file)
         .with_source(told.collect::<Vec<_>>().join("\n"))
-        .with_hint("correct the file; nothing was changed")
+        .with_hint("correct the file; nothing was changed, and what lies in `_outbox` waits there")
 }
 
 /// The text of a small file; `None` when there is none.

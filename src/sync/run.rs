@@ -15,8 +15,8 @@ use super::others::{self, Other};
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
-    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, secrets,
-    show,
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, parting,
+    secrets, show,
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -32,6 +32,10 @@ const MOST_PASSES: u32 = 3;
 
 /// How long the end of a run waits for the database to be closed.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// What a person reads of a database without content.
+const EMPTIED: &str = "the state database `state.db` is empty (0 bytes), as a crash or a full disk leaves it: whatever it knew \
+                       of earlier runs is lost, and this run begins as without one";
 
 pub(super) struct Run<'a> {
     pub(super) settings: &'a PairSettings,
@@ -70,6 +74,8 @@ pub(super) struct Observed {
     pub(super) seen: Seen,
     /// Files of `_outbox` that are complete.
     pub(super) outbox: Vec<Entry>,
+    /// How many more there are that are not.
+    pub(super) settling: u64,
     /// What of the base was read again.
     pub(super) audit: Audit,
 }
@@ -125,6 +131,7 @@ impl Run<'_> {
         let settings = self.settings;
         let pair = pair_id(&identity);
         self.reporter.phase(Phase::Waiting);
+        State::check_place(&settings.own_dir)?;
         let lock =
             PairLock::take(&settings.own_dir, &pair, self.options.wait, &self.cancel).await?;
         if self.options.rebuild_state && !self.options.dry_run {
@@ -132,6 +139,9 @@ impl Run<'_> {
             report.warnings.extend(
                 kept.map(|kept| format!("the database was set aside as `{}`", kept.display())),
             );
+        }
+        if State::is_emptied(&settings.own_dir) {
+            report.warnings.push(EMPTIED.to_owned());
         }
         let state = match &self.options.state_faults {
             None => State::open(&settings.own_dir).await?,
@@ -374,6 +384,9 @@ impl Run<'_> {
             looked.other.as_ref(),
             &looked.observed.plan,
         ));
+        if with_mail {
+            report.settling = looked.observed.settling;
+        }
         let fates = self.fates_seen(opened, &looked.observed.plan).await?;
         show::dry_run(report, &looked.observed, with_mail, fates);
         report
@@ -422,6 +435,10 @@ impl Run<'_> {
                     }
                 });
             }
+        }
+        // Only who may write: the former checkpoint goes.
+        if looked.stop.is_none() {
+            parting::part_ways(self, opened, &looked.observed).await?;
         }
         Ok(looked)
     }

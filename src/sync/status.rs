@@ -347,6 +347,12 @@ async fn remember(
     status: &mut Status,
 ) -> Outcome<()> {
     let pair = pair_id(identity);
+    if State::is_emptied(&settings.own_dir) {
+        status.state =
+            "empty (0 bytes), as a crash or a full disk leaves it: nothing is remembered"
+                .to_owned();
+        return Ok(());
+    }
     let Some(state) = State::open_existing(&settings.own_dir).await? else {
         return Ok(());
     };

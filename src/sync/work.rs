@@ -63,6 +63,9 @@ impl Run<'_> {
         let (applier, writer) = self
             .prepare(opened, direction, &observed, guarded, with_mail)
             .await?;
+        if with_mail {
+            report.settling = observed.settling;
+        }
         report.fates.learn(&observed.plan, applier.fates);
         let known_before = observed.plan.skipped.len() as u64;
         let undecided = observed.plan.undecided;
@@ -230,6 +233,7 @@ impl Run<'_> {
     async fn keeps_all(&self, opened: &Opened, plan: &Plan) -> Outcome<bool> {
         Ok(!opened.has_base
             || plan.caution == Caution::RolledBack
+            || roots::first_run_is_open(opened).await?
             || roots::needs_filling(opened).await?)
     }
 

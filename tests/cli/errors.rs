@@ -357,7 +357,7 @@ async fn a_newer_database() {
     exit code: 1
     --- stderr
     error: the state of the sync could not be read or written
-    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 4)
+    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 5)
     hint: upgrade ows on this host, or point `--state-dir` at another folder; nothing was changed
     ");
 }
@@ -397,12 +397,11 @@ fn a_state_directory_that_is_a_file() {
         state.to_str().unwrap(),
     ];
     assert_snapshot!(world.ows(&arguments).shown(), @r#"
-    exit code: 1
+    exit code: 2
     --- stderr
-    error: could not open the lock file
-    path: [ROOT]/elsewhere/ows/locks/[PAIR].lock
-    cause: Not a directory (os error 20)
-    hint: check the permissions of the state directory, then run again
+    error: the state of the sync could not be read or written
+    cause: `[ROOT]/elsewhere` is no folder, and ows needs a folder of this name
+    hint: move it away, or point `--state-dir` at another folder; nothing was changed
     "#);
 }
 
@@ -428,7 +427,7 @@ fn a_wrong_pattern_in_the_workspace() {
     error: wrong patterns in `[ROOT]/workspace/.sync-excludes`
     cause: line 3: the pattern `{a,b` cannot be used: a `{` has no `}`
       line 4: the pattern `[z` cannot be used: a `[` has no `]`
-    hint: correct the file; nothing was changed
+    hint: correct the file; nothing was changed, and what lies in `_outbox` waits there
     "#);
 }
 
@@ -594,11 +593,79 @@ fn one_bad_file_does_not_end_a_run() {
     assert_snapshot!(world.ows(&["sync"]).shown(), @r"
     exit code: 3
     --- stdout
-    1 uploaded, 1 failed (1 B, 35 calls, [SECONDS] s)
+    1 uploaded, 1 failed (1 B, 38 calls, [SECONDS] s)
     --- stderr
     `bad`: put failed: a scripted fault (AccessDenied) (request [ID])
     error: finished, but 1 path could not be synced
     hint: nothing was lost; run again after looking at the messages above
     ");
     assert!(server.access().get(BUCKET, "good").is_some());
+}
+
+#[test]
+fn something_else_has_the_name_of_the_state() {
+    let world = World::with_folder("");
+    world.write("workspace/a", "a");
+    let config = world.path("state/ows/config.json5");
+    let config = config.to_str().unwrap();
+    world.write("elsewhere/a-file", "");
+    world.write("elsewhere/locked/ows/locks", "");
+    std::fs::create_dir_all(world.path("elsewhere/folder/ows/state.db")).unwrap();
+    for (place, in_the_way) in [
+        (
+            "a-file",
+            "[ROOT]/elsewhere/a-file` is no folder, and ows needs a folder",
+        ),
+        ("locked", "ows/locks` is no folder, and ows needs a folder"),
+        ("folder", "ows/state.db` is a folder, and ows needs a file"),
+    ] {
+        let state = world.path(&format!("elsewhere/{place}"));
+        let state = state.to_str().unwrap();
+        for command in ["sync", "status", "why"] {
+            let mut line = vec![command, "--config", config, "--state-dir", state];
+            line.extend((command == "why").then_some("a"));
+            let shown = world.ows(&line).shown();
+            assert!(shown.contains("exit code: 2"), "{command} {place}: {shown}");
+            assert!(shown.contains(in_the_way), "{command} {place}: {shown}");
+            assert!(shown.contains("hint: move it away, or point `--state-dir`"));
+        }
+    }
+    assert_eq!(world.read("cloud/a"), None);
+}
+
+#[test]
+fn an_emptied_database_is_told() {
+    let world = World::with_folder("");
+    world.write("workspace/a", "a");
+    world.ok(&["sync"]);
+    world.write("state/ows/state.db", "");
+    let told = world.ows(&["status"]).shown();
+    assert!(told.contains("empty (0 bytes)"), "{told}");
+    assert_eq!(world.read("state/ows/state.db").as_deref(), Some(""));
+    let shown = world.ows(&["sync"]).shown();
+    assert!(shown.contains("exit code: 0"), "{shown}");
+    assert!(shown.contains("`state.db` is empty (0 bytes)"), "{shown}");
+    assert!(!world.ows(&["sync"]).shown().contains("empty"));
+}
+
+#[test]
+fn a_drop_that_is_not_complete_yet_is_told_and_waits() {
+    let world = World::bare();
+    let cloud = world.path("cloud");
+    world.config(&format!(
+        "{{ sync: {{ provider: 'custom', custom: {{ type: 'local', options: {{ path: {cloud:?} }} }}, \
+         mode: 'mailbox', remotePath: '', settle: 3600 }} }}"
+    ));
+    world.write("workspace/a", "a");
+    world.ok(&["sync"]);
+    world.write("cloud/_outbox/growing", "half of it");
+    for option in ["-v", "--dry-run"] {
+        let shown = world.ows(&["sync", option]).shown();
+        assert!(shown.contains("exit code: 0"), "{shown}");
+        assert!(
+            shown.contains("1 in `_outbox` not complete yet, 1 unchanged"),
+            "{shown}"
+        );
+    }
+    assert_eq!(world.json(&["sync"])["settling"], 1);
 }

@@ -143,7 +143,7 @@ fn a_run_out_of_time_is_124_and_what_was_finished_counts() {
     insta::assert_snapshot!(ran.shown(), @r#"
     exit code: 124
     --- stdout
-    1 uploaded (1 B, 34 calls, [SECONDS] s)
+    1 uploaded (1 B, 37 calls, [SECONDS] s)
     --- stderr
     error: the run's time is over
     hint: what was finished before it counts; run again to go on, or raise `timeout`

@@ -288,10 +288,10 @@ fn state_rollback_warns_and_goes_on() {
     --- stdout
     1 left alone, 3 unchanged (dry run: nothing was changed)
     --- stderr
-    warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica of its own
+    warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; the run would delete nothing and put what it replaces into the trash, and this folder would go on as a replica of its own
     `00.md`: deleted in the workspace, but this run deletes nothing, so it was left alone
     error: finished, but 1 path could not be synced
-    hint: look at what was left alone; the next run deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
+    hint: look at what is left alone; the run after it deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
     "#);
     assert_snapshot!(world.ows(&["sync"]).shown(), @r#"
     exit code: 3
@@ -301,7 +301,7 @@ fn state_rollback_warns_and_goes_on() {
     warning: guard `state-rollback`: the database of this host is older than the checkpoint that this replica stored in the remote: it was restored from a copy, or another host came from the same image; nothing was deleted in this run, what was replaced lies in the trash, and this folder goes on as a replica of its own
     `00.md`: deleted in the workspace, but this run deletes nothing, so it was left alone
     error: finished, but 1 path could not be synced
-    hint: look at what was left alone; the next run deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
+    hint: look at what is left alone; the run after it deletes again what is to be deleted; to skip this caution: `ows sync --force state-rollback`
     "#);
     assert_eq!(world.read("cloud/00.md").as_deref(), Some("0"));
     // The next one knows again what it is doing.

@@ -142,6 +142,7 @@ fn a_round_of_all_commands() {
       delete only the version seen                 yes
       large files: create only if absent           yes
       large files: replace only the version seen   yes
+      copy only if absent                          yes
       keeps old versions                           no
     "#);
 
@@ -282,6 +283,7 @@ fn status_without_its_remote_shows_the_rest() {
       delete only the version seen                 yes
       large files: create only if absent           yes
       large files: replace only the version seen   yes
+      copy only if absent                          yes
       keeps old versions                           no
     --- stderr
     error: could not list the remote

@@ -9,6 +9,7 @@ use ows::plan::guards::GuardName;
 use ows::plan::{Direction, Resolve, Side};
 use ows::sync::{FirstSync, SyncMode, SyncOptions};
 use ows_providers::memory::MemoryOptions;
+use ows_testkit::tree::TempTree;
 
 use crate::support::{Pair, clean, files, guard, kept, kind};
 
@@ -384,4 +385,115 @@ async fn after_a_rollback_nothing_is_deleted_and_what_differs_is_kept_twice() {
         clean(&pair.sync().await);
         pair.assert_converged().await;
     }
+}
+
+#[tokio::test]
+async fn a_volume_that_comes_back_overwrites_nothing_that_came_meanwhile() {
+    for (options, runs) in every_kind().into_iter().zip([1, 2, 3]) {
+        let pair = agreed(options, &[("a", "old"), ("keep", "x")]).await;
+        let volume = TempTree::in_memory();
+        for path in ["a", "keep", ".ows/replica"] {
+            let content = pair.local.read(path).expect("it is there");
+            volume.write(path, content);
+            pair.local.remove(path);
+        }
+        // Not mounted: the empty folder is filled.
+        for run in 0..runs {
+            let edit = format!("edited there, {run}");
+            pair.store.insert("a", edit.as_bytes());
+            pair.store.insert("new", edit.as_bytes());
+            clean(&pair.sync().await);
+            pair.later();
+        }
+        // Mounted again, with what it held before.
+        pair.local.remove("new");
+        for path in ["a", "keep", ".ows/replica"] {
+            pair.local
+                .write(path, volume.read(path).expect("it is there"));
+        }
+        assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+        pair.later();
+        clean(&pair.sync().await);
+        let edit = format!("edited there, {}", runs - 1);
+        let workspace = pair.workspace();
+        assert_eq!(workspace["new"], edit.as_bytes(), "nobody deleted it");
+        let held: Vec<_> = workspace.values().map(Vec::as_slice).collect();
+        assert!(held.contains(&edit.as_bytes()) && held.contains(&&b"old"[..]));
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_comes_back_overwrites_nothing_also_where_nothing_was_agreed_before() {
+    let pair = bisync(MemoryOptions::s3(), &[], &[]);
+    clean(&pair.sync().await);
+    let marker = pair.local.read(".ows/replica").expect("it was marked");
+    pair.local.remove(".ows/replica");
+    pair.store.insert("a", b"of another host");
+    clean(&pair.sync().await);
+    pair.later();
+    pair.local.write("a", "written before");
+    pair.local.write(".ows/replica", marker);
+    pair.sync().await;
+    pair.later();
+    clean(&pair.sync().await);
+    let held: Vec<_> = pair.workspace().into_values().collect();
+    assert_eq!(held.len(), 2);
+    assert!(held.contains(&b"of another host".to_vec()));
+    pair.assert_converged().await;
+}
+
+/// The stored time of another host's version may be no later than ours: clocks go back, and tell whole seconds.
+#[tokio::test]
+async fn what_another_host_stored_in_the_same_second_is_not_taken_for_ours() {
+    for options in every_kind() {
+        let pair = bisync(options, &[("a", "ours"), ("keep", "x")], &[]);
+        clean(&pair.sync().await);
+        pair.store.insert("a", b"of another host");
+        pair.store.set_now(pair.store.now() - HOUR);
+        pair.store.insert("keep", b"z");
+        clean(&pair.sync().await);
+        let expected = files(&[("a", "of another host"), ("keep", "z")]);
+        assert_eq!(pair.workspace(), expected);
+        pair.assert_converged().await;
+    }
+}
+
+/// Two hosts at an S3 store: one makes a file of that name, the other a folder, and neither has seen the other's.
+#[tokio::test]
+async fn a_remote_file_below_whose_name_others_lie_gives_the_name_up() {
+    for (below_is_here, resync) in [(true, false), (false, false), (true, true)] {
+        let pair = agreed(MemoryOptions::s3(), &[("keep", "x"), ("d/h", "1")]).await;
+        // Neither lies below the other.
+        pair.store.insert("d-h", b"1");
+        if !below_is_here {
+            pair.store.insert("e/h", b"2");
+            pair.store.insert("e", b"a file");
+        } else {
+            pair.store.insert("d", b"a file");
+        }
+        let options = SyncOptions {
+            resync,
+            ..SyncOptions::default()
+        };
+        clean(&pair.run(options).await);
+        let name = if below_is_here { "d" } else { "e" };
+        let copy = pair.workspace().remove(&format!("{name}.conflict"));
+        assert_eq!(pair.workspace().len(), if below_is_here { 4 } else { 5 });
+        assert_eq!(copy, Some(b"a file".to_vec()));
+        pair.assert_converged().await;
+    }
+}
+
+/// The file is the one that both sides know, and somebody puts another one below its name.
+#[tokio::test]
+async fn a_file_on_both_sides_gives_its_name_up_to_what_is_put_below_it_in_the_remote() {
+    let pair = agreed(MemoryOptions::s3(), &[("keep", "x"), ("d", "a file")]).await;
+    pair.store.insert("d/h", b"1");
+    clean(&pair.sync().await);
+    pair.later();
+    clean(&pair.sync().await);
+    let expected = files(&[("d.conflict", "a file"), ("d/h", "1"), ("keep", "x")]);
+    assert_eq!(pair.workspace(), expected);
+    pair.assert_converged().await;
 }

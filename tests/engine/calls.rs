@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ows::plan::Direction;
+use ows_providers::Operation;
 use ows_providers::memory::MemoryOptions;
 
 use crate::support::{Pair, calls, clean, files};
@@ -178,4 +179,35 @@ async fn over_a_folder_a_move_is_one_call() {
     clean(&finished);
     assert_eq!(calls(&finished), stored(&[("list", 1), ("rename", 1)]));
     pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_comparison_reads_while_it_lists_and_keeps_no_list_of_all_that_is_to_be_read() {
+    let mut options = MemoryOptions::s3();
+    options.hash = None;
+    let pair = Pair::new(options, &[]);
+    for number in 0..9000 {
+        let content = format!("{number:05}");
+        pair.local.write(&format!("f{content}"), &content);
+        pair.store
+            .insert(&format!("f{content}"), content.as_bytes());
+    }
+    pair.store.insert("f00007", b"other");
+    pair.store.clear_log();
+    let checked = ows::sync::check::check(
+        &pair.settings,
+        false,
+        std::sync::Arc::new(ows::report::Silent),
+        ows::cancel::Cancel::new(),
+    )
+    .await;
+    assert_eq!(checked.report.counts.unchanged, 8999);
+    let different: Vec<_> = checked.differences.iter().map(|one| &one.path).collect();
+    assert_eq!(different, ["f00007"]);
+    let log = pair.store.log();
+    let first_read = log.iter().position(|call| call.operation == Operation::Get);
+    let last_page = log
+        .iter()
+        .rposition(|call| call.operation == Operation::List);
+    assert!(first_read < last_page, "{first_read:?} {last_page:?}");
 }

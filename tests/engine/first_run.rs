@@ -4,7 +4,9 @@ use ows::error::FailureKind;
 use ows::plan::Direction;
 use ows::plan::guards::GuardName;
 use ows::sync::{FirstSync, SyncMode, SyncOptions};
+use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
+use ows_providers::{ErrorKind, Operation};
 
 use crate::support::{Pair, clean, files, guard, kept, kind};
 
@@ -296,4 +298,54 @@ async fn a_first_push_that_holds_secrets_says_so_and_a_later_one_does_not() {
     let finished = pair.sync().await;
     clean(&finished);
     assert_eq!(told(&finished), 0);
+}
+
+#[tokio::test]
+async fn an_empty_outbox_is_nobodys_content() {
+    for options in [MemoryOptions::s3(), MemoryOptions::folder()] {
+        let has_folders = options.folders;
+        let mut pair = Pair::new(options, &[]);
+        pair.settings.local_path = pair.local.join("not-there-yet");
+        if has_folders {
+            pair.store.insert_dir("_outbox");
+        } else {
+            pair.store.insert("_outbox/.keep", b"");
+        }
+        clean(&pair.sync().await);
+        assert!(pair.settings.local_path.join("_inbox").is_dir());
+    }
+    // A file that somebody dropped is content.
+    let mut pair = Pair::new(MemoryOptions::s3(), &[]);
+    pair.settings.local_path = pair.local.join("not-there-yet");
+    pair.store.insert("_outbox/note", b"dropped");
+    assert_eq!(guard(&pair.sync().await), GuardName::FirstSync);
+}
+
+// A forced first push that was cut short
+
+#[tokio::test]
+async fn what_goes_on_with_a_first_run_keeps_all_as_well() {
+    let mut pair = Pair::new(MemoryOptions::s3(), &[("a", "here"), ("b", "here too")]);
+    (pair.settings.trash_local, pair.settings.trash_remote) = (false, false);
+    pair.store.insert("a", b"there");
+    pair.store.insert("b", b"there too");
+    pair.store.insert("theirs", b"only there");
+    let dies = Fault::on(Operation::Put)
+        .at("b")
+        .before(ErrorKind::Unauthorized);
+    pair.faults.add(dies);
+    let finished = pair.forced(&[GuardName::FirstSync]).await;
+    assert_eq!(kind(&finished), Some(FailureKind::Unauthorized));
+    pair.faults.clear();
+    assert!(pair.store.get("theirs").is_some(), "deletes come last");
+    pair.later();
+    clean(&pair.sync().await);
+    for content in ["there", "there too", "only there"] {
+        assert!(pair.contents().contains(content.as_bytes()), "{content}");
+    }
+    pair.assert_converged().await;
+    // From now on the trash is off, as it was asked for.
+    pair.local.remove("b");
+    clean(&pair.sync().await);
+    assert!(!pair.contents().contains(&b"here too"[..]));
 }

@@ -554,3 +554,34 @@ async fn the_local_trash_is_emptied_after_its_time_and_the_remote_one_is_left_al
         "what was displaced long ago is gone: {left:?}"
     );
 }
+
+#[tokio::test]
+async fn a_name_of_a_file_and_a_folder_is_synced_as_one_of_them_and_told() {
+    let options = MemoryOptions::s3;
+    let left = |finished: &ows::sync::Finished| {
+        assert_eq!(kind(finished), Some(FailureKind::Partial));
+        let errors = finished.report.errors.iter();
+        let told: Vec<_> = errors.map(|error| error.path.clone()).collect();
+        for error in &finished.report.errors {
+            let text = &error.message;
+            assert!(text.contains("rename one of them"), "{text}");
+        }
+        told
+    };
+    // Nothing is here yet: the folder is synced, at every run.
+    let pair = mirror(options(), &[("d/x", "file"), ("d/x/y", "below"), ("z", "")]);
+    for _ in 0..3 {
+        assert_eq!(left(&pair.sync().await), ["d/x"]);
+        assert_eq!(pair.local.files(), files(&[("d/x/y", "below"), ("z", "")]));
+        pair.later();
+    }
+    // The file was here first, and stays.
+    let pair = filled(options(), &[("d/x", "file")]).await;
+    pair.store.insert("d/x/y", b"below");
+    for content in ["file", "newer file"] {
+        pair.store.insert("d/x", content.as_bytes());
+        assert_eq!(left(&pair.sync().await), ["d/x/y"]);
+        assert_eq!(pair.local.files(), files(&[("d/x", content)]));
+        pair.later();
+    }
+}

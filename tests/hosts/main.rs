@@ -5,6 +5,8 @@
 //! - `OWS_KILLS`: how many runs are killed over all tests together; 20 by default.
 //! - `OWS_SEED`: replays the work.
 
+mod bisync;
+mod mystery;
 mod world;
 
 use std::collections::BTreeSet;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,6 +12,8 @@ use ows_testkit::s3::{Clock, Op, Server};
 use ows_testkit::tree::{Files, OwsFolder, TempTree, read_files};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 
 /// The bucket, and the folder in it that is the remote.
 const BUCKET: &str = "bucket";
@@ -30,13 +33,23 @@ enum Remote {
     Folder(TempTree),
 }
 
+/// How the hosts sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Mailbox,
+    Bisync,
+}
+
 struct Host {
     workspace: TempTree,
+    /// Where people keep what they take out of the workspace, or are about to put in.
+    aside: TempTree,
     state: TempTree,
 }
 
 pub struct World {
-    hosts: [Host; 2],
+    hosts: Vec<Host>,
+    mode: Mode,
     remote: Remote,
     pub rng: StdRng,
     count: u32,
@@ -45,8 +58,28 @@ pub struct World {
 }
 
 impl World {
-    /// Both hosts hold the same, and so does the remote.
+    /// Two hosts in mailbox mode. Both hold the same, and so does the remote.
     pub fn new(remote: RemoteKind, seed: u64) -> Self {
+        let world = Self::started(remote, Mode::Mailbox, 2, seed);
+        world.write(0, "keep.md", b"stays");
+        assert_eq!(world.start(0, &[]).end(), Some(0));
+        world.later();
+        assert_eq!(world.start(1, &["--direction", "pull"]).end(), Some(0));
+        world.later();
+        world
+    }
+
+    /// So many hosts in bisync mode, all of which hold the same.
+    pub fn bisync(remote: RemoteKind, hosts: usize, seed: u64) -> Self {
+        let world = Self::started(remote, Mode::Bisync, hosts, seed);
+        world.write(0, "keep.md", b"stays");
+        for host in 0..hosts {
+            assert_eq!(world.start(host, &[]).end(), Some(0));
+        }
+        world
+    }
+
+    fn started(remote: RemoteKind, mode: Mode, hosts: usize, seed: u64) -> Self {
         let remote = match remote {
             RemoteKind::S3 => {
                 let clock = Clock::manual(SystemTime::now());
@@ -57,10 +90,12 @@ impl World {
         };
         let host = || Host {
             workspace: TempTree::new(),
+            aside: TempTree::new(),
             state: TempTree::new(),
         };
         let world = Self {
-            hosts: [host(), host()],
+            hosts: (0..hosts).map(|_| host()).collect(),
+            mode,
             remote,
             rng: StdRng::seed_from_u64(seed),
             count: 0,
@@ -69,16 +104,15 @@ impl World {
         for host in &world.hosts {
             host.state.write("config.json5", world.config());
         }
-        world.write(0, "keep.md", b"stays");
-        assert_eq!(world.start(0, &[]).end(), Some(0));
-        world.later();
-        assert_eq!(world.start(1, &["--direction", "pull"]).end(), Some(0));
-        world.later();
         world
     }
 
     fn config(&self) -> String {
-        let common = "mode: 'mailbox', remotePath: 'ws', maxDelete: 100, maxChange: 100";
+        let mode = match self.mode {
+            Mode::Mailbox => "mailbox",
+            Mode::Bisync => "bisync",
+        };
+        let common = format!("mode: '{mode}', remotePath: 'ws', maxDelete: 100, maxChange: 100");
         match &self.remote {
             Remote::S3(server) => format!(
                 "{{ sync: {{ provider: 's3', {common}, s3: {{ endpoint: '{}', bucket: '{BUCKET}', region: 'us-east-1', \
@@ -102,6 +136,10 @@ impl World {
         self.hosts[host].state.write("config.json5", config);
     }
 
+    pub fn hosts(&self) -> usize {
+        self.hosts.len()
+    }
+
     pub fn server(&self) -> &Server {
         match &self.remote {
             Remote::S3(server) => server,
@@ -118,6 +156,47 @@ impl World {
 
     pub fn write(&self, host: usize, path: &str, content: &[u8]) {
         self.hosts[host].workspace.write(path, content);
+    }
+
+    /// What the file holds on this host.
+    pub fn read(&self, host: usize, path: &str) -> Option<Vec<u8>> {
+        self.hosts[host].workspace.read(path)
+    }
+
+    /// Replaces a file, or deletes it, in one step that tells what was there: a run may be under way. The file's folder is
+    /// there.
+    pub fn exchange(&self, host: usize, path: &str, content: Option<&[u8]>) -> Option<Vec<u8>> {
+        let at = self.hosts[host].workspace.join(path);
+        let aside = self.hosts[host].aside.join("file");
+        let rename = |from: &Path, to: &Path, flags| match rustix::fs::renameat_with(
+            CWD, from, CWD, to, flags,
+        ) {
+            Ok(()) => true,
+            Err(Errno::NOENT | Errno::EXIST) => false,
+            Err(error) => panic!("{} to {}: {error}", from.display(), to.display()),
+        };
+        let old = match content {
+            None => rename(&at, &aside, RenameFlags::NOREPLACE),
+            Some(content) => loop {
+                self.hosts[host].aside.write("file", content);
+                if rename(&aside, &at, RenameFlags::EXCHANGE) {
+                    break true;
+                }
+                if rename(&aside, &at, RenameFlags::NOREPLACE) {
+                    break false;
+                }
+            },
+        };
+        old.then(|| {
+            let content = self.hosts[host].aside.read("file");
+            self.hosts[host].aside.remove("file");
+            content.expect("it was just put there")
+        })
+    }
+
+    /// The workspace of a host, without what belongs to `ows`.
+    pub fn workspace_files(&self, host: usize) -> Files {
+        self.hosts[host].workspace.files()
     }
 
     /// Somebody does something: on a host, in the cloud, or to the clock of the store.
@@ -253,12 +332,12 @@ impl World {
     pub fn assert_becomes_quiet(&self, rounds: usize) {
         for _ in 0..rounds {
             self.end_leases();
-            for host in [0, 1] {
+            for host in 0..self.hosts.len() {
                 self.start(host, &[]).end();
             }
         }
         let before = self.remote_files();
-        for host in [0, 1, 0, 1] {
+        for host in (0..self.hosts.len()).cycle().take(2 * self.hosts.len()) {
             if let Remote::S3(server) = &self.remote {
                 server.reset_calls();
             }

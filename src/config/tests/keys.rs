@@ -170,9 +170,28 @@ fn wrong_sync_values_are_refused() {
         ("ingest: 'inbox'", "`sync.ingest`: found a text"),
         (
             "ingestPath: 'a/b'",
-            "`sync.ingestPath`: is no folder name; allowed: one plain folder name",
+            "`sync.ingestPath`: is no folder name that every provider takes; allowed: one plain",
         ),
         ("ingestPath: '..'", "`sync.ingestPath`: is no folder name"),
+        (
+            "ingestPath: 'in*'",
+            "`sync.ingestPath`: is no folder name that every provider takes; allowed: one plain folder name, such as \
+             `inbox`, of at most 255 bytes and without `/`",
+        ),
+        (
+            "ingestPath: 'a\\nb'",
+            "`sync.ingestPath`: holds control characters; allowed: one plain folder name",
+        ),
+        (
+            concat!(
+                "ingestPath: '",
+                "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+                "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+                "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
+                "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn'"
+            ),
+            "`sync.ingestPath`: is too long; allowed: one plain folder name",
+        ),
         (
             "notify: {}",
             "`sync.notify`: has neither `url` nor `command`",

@@ -85,7 +85,9 @@ fn carry_out(world: &Arc<World>, step: &Step) -> Verdict {
             }
             let finished = run(world, *host, *how, trouble);
             world.hosts[*host].pair.faults.clear();
-            take_the_way_out(world, *host, finished.as_ref())?;
+            if !is_told_that_all_is_gone(trouble) {
+                take_the_way_out(world, *host, finished.as_ref())?;
+            }
             // People are slower than a store's clock ticks.
             world.store.advance(Duration::from_secs(2));
             nothing_is_lost(world)
@@ -127,6 +129,16 @@ fn interrupt(world: &Arc<World>, host: usize, call: u64, step: Step) {
     };
     let faults = &world.hosts[host].pair.faults;
     faults.add(Fault::any().nth(call).meanwhile(act));
+}
+
+/// Whether the remote may have told, once, that it is not there. A guard heard that, and a person sees that it was not so.
+fn is_told_that_all_is_gone(trouble: &Trouble) -> bool {
+    matches!(
+        trouble,
+        Trouble::Before(_, ErrorKind::NotFound)
+            | Trouble::After(_, ErrorKind::NotFound)
+            | Trouble::Listing(_, ErrorKind::NotFound)
+    )
 }
 
 /// Guards stop a run only for what the specification names; then a person types what the guard says.
@@ -174,11 +186,7 @@ fn run(world: &Arc<World>, host: usize, how: How, trouble: &Trouble) -> Option<F
     });
     if let Some(finished) = &finished {
         note(world, host, how, finished);
-        let came_through = match &finished.failure {
-            None => true,
-            Some(failure) => failure.kind == FailureKind::Partial,
-        };
-        if came_through {
+        if finished.failure.is_none() {
             world.hosts[host].may_ask.store(false, Ordering::SeqCst);
         }
     } else {
@@ -392,8 +400,8 @@ fn nothing_is_left(world: &World) -> Verdict {
             return Err((Broken::LeftBehind, format!("host {host}: {path}")));
         }
     }
-    let remote = world.store.files().into_keys();
-    let probe = remote.filter(|path| path.starts_with(".ows/probe")).next();
+    let mut remote = world.store.files().into_keys();
+    let probe = remote.find(|path| path.starts_with(".ows/probe"));
     match probe {
         Some(path) if !world.is_careless() => Err((Broken::LeftBehind, path)),
         _ => Ok(()),

@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use chrono::{TimeDelta, Utc};
-use ows::sync::SyncMode;
+use ows::sync::{FirstSync, SyncMode};
 use ows_providers::memory::MemoryStore;
 use ows_testkit::tree::{EntryKind, OwsFolder, TempTree, read_files, snapshot_tree};
 
@@ -350,8 +350,11 @@ impl World {
         files
     }
 
-    /// Where a store has no folders a file may lie below another one; no host could hold that, and people do not do it.
+    /// Without folders a file may lie below another one. A first run that takes the remote as the truth has no place for that.
     fn fits_remotely(&self, path: &str) -> bool {
+        if !self.setting.store.folders && self.setting.first_sync != FirstSync::Remote {
+            return true;
+        }
         let below = format!("{path}/");
         let is_folder = self.store.files().keys().any(|key| key.starts_with(&below))
             || self.store.dirs().iter().any(|dir| dir == path);
@@ -407,7 +410,9 @@ impl World {
         let host = &self.hosts[host];
         let snapshot = lock(&host.snapshot);
         if let Some(kept) = &*snapshot {
-            host.pair.state.remove("ows");
+            if host.pair.settings.own_dir.exists() {
+                host.pair.state.remove("ows");
+            }
             copy_folder(&kept.join("ows"), &host.pair.settings.own_dir);
             host.may_ask.store(true, Ordering::SeqCst);
         }
