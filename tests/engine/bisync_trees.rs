@@ -35,7 +35,7 @@ fn counts(finished: &Finished) -> Counts {
 }
 
 fn rename_there(pair: &Pair, from: &str, to: &str) {
-    let content = pair.store.get(from).unwrap();
+    let content = pair.store.get(from).expect("it is there");
     pair.store.remove(from);
     pair.store.insert(to, &content);
 }
