@@ -57,6 +57,8 @@ impl Applier {
         action: &Action,
         keeps: Keeps,
     ) -> Result<(), Problem> {
+        // To the end: another one would read what this one replaces.
+        let _turn = self.shared.naming.turn(&action.key.path).await;
         let loser = self.loser(action, keeps).await?;
         self.keep_copy(action, keeps, &loser).await?;
         match (keeps, loser) {
@@ -102,7 +104,6 @@ impl Applier {
         loser: &Loser,
     ) -> Result<(), Problem> {
         let path = &action.key.path;
-        let _turn = self.shared.naming.turn(path).await;
         let mut made = None;
         for tries_left in (0..TRIES).rev() {
             let place = self.place(path, loser).await?;
@@ -203,24 +204,26 @@ impl Applier {
         let Some(local) = there else {
             return Ok(None);
         };
+        let same = match (&local, loser) {
+            (None, _) => true,
+            (Some(copy), Loser::Local(hashed)) => {
+                hashed.fingerprint.blake3 == copy.fingerprint.blake3
+            }
+            (Some(copy), Loser::Remote(stamp)) => self.equal(path, stamp, copy).await?,
+        };
+        if !same {
+            return Ok(None);
+        }
         let remote = match self.provider.stat(&candidate).await {
             Ok(entry) if entry.kind == EntryKind::Dir => return Ok(None),
             Ok(entry) => Some(RemoteStamp::from_entry(&entry, false)),
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        let holds_it = match &local {
-            None => remote.is_none(),
-            Some(copy) => {
-                let same = match loser {
-                    Loser::Local(hashed) => hashed.fingerprint.blake3 == copy.fingerprint.blake3,
-                    Loser::Remote(stamp) => self.equal(path, stamp, copy).await?,
-                };
-                same && match &remote {
-                    None => true,
-                    Some(stamp) => self.equal(&candidate, stamp, copy).await?,
-                }
-            }
+        let holds_it = match (&local, &remote) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(copy), Some(stamp)) => self.equal(&candidate, stamp, copy).await?,
         };
         Ok(holds_it.then_some(Place {
             path: candidate,
@@ -327,7 +330,7 @@ impl Applier {
     }
 }
 
-/// Lets the conflicts about one name, and about the copies beside it, choose their names one after the other.
+/// Lets the conflicts about one name, and about the copies beside it, be settled one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Naming(Mutex<HashMap<RelPath, Arc<tokio::sync::Mutex<()>>>>);
 

@@ -308,7 +308,7 @@ fn write(
 }
 
 /// A remote without folders knows nothing of the empty ones here; one that stands where a file is to go is removed.
-fn clear_empty_folders(local: &LocalFolder, path: &RelPath) -> Result<(), LocalError> {
+pub(super) fn clear_empty_folders(local: &LocalFolder, path: &RelPath) -> Result<(), LocalError> {
     let is_folder = matches!(local.observe(path), Some(Observed::Entry(entry)) if entry.key.kind == EntryKind::Dir);
     if !is_folder {
         return Ok(());

@@ -9,6 +9,7 @@ use ows_providers::{CopyOptions, Precondition, RelPath};
 
 use super::Applier;
 use super::conditions::expect;
+use super::fetch::clear_empty_folders;
 use super::outcome::Problem;
 use super::source;
 use super::upload::blocking;
@@ -85,7 +86,11 @@ impl Applier {
         };
         let folder = Arc::clone(&self.local);
         let (old_name, new_name, seen) = (from.clone(), action.key.path.clone(), local.clone());
-        let renamed = blocking(move || folder.rename(&old_name, &new_name, &seen)).await?;
+        let renamed = blocking(move || {
+            clear_empty_folders(&folder, &new_name)?;
+            folder.rename(&old_name, &new_name, &seen)
+        })
+        .await?;
         let moved = renamed.map_err(|error| match error.kind {
             LocalErrorKind::Changed => Problem::Left(
                 "it changed after it was looked at, so it keeps its name; the next run looks again"

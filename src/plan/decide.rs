@@ -252,6 +252,17 @@ fn remote_state(triple: &Triple) -> State {
     State::Changed
 }
 
+/// Whether another version in the remote holds what the base records, by the hash that the remote tells.
+pub(super) fn remote_holds_the_base(triple: &Triple) -> bool {
+    match (&triple.base, &triple.remote) {
+        (Some(base), Some(remote)) => {
+            let recorded = &base.remote;
+            recorded.size == remote.size && remote.hash.is_some() && recorded.hash == remote.hash
+        }
+        _ => false,
+    }
+}
+
 /// The stored time of our own upload, when that is all that the base does not know.
 fn only_stored_time(triple: &Triple) -> Option<i64> {
     let (base, remote) = (triple.base.as_ref()?, triple.remote.as_ref()?);

@@ -57,55 +57,64 @@ fn stays_on(action: &Action) -> &'static [Side] {
     }
 }
 
-/// The keys of deletes that make room: on a side with folders, a file that stands where a folder is needed, and a folder
-/// (with all in it) that stands where a file is needed.
-pub(super) fn names_in_the_way(actions: &[Action], remote_folders: bool) -> BTreeSet<SortKey> {
-    let mut needed_dirs: BTreeSet<(Side, RelPath)> = BTreeSet::new();
-    let mut needed_files: BTreeSet<(Side, RelPath)> = BTreeSet::new();
-    for action in actions {
-        let side = match action.op {
-            Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Remote,
-            Op::Download | Op::MoveLocal { .. } | Op::CreateDirLocal => Side::Local,
-            Op::DeleteLocal | Op::DeleteRemote | Op::Conflict { .. } => continue,
+/// The names that are needed on the sides that have folders.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    dirs: BTreeSet<(Side, RelPath)>,
+    files: BTreeSet<(Side, RelPath)>,
+}
+
+impl Needs {
+    /// What the actions create.
+    pub(super) fn of(actions: &[Action], remote_folders: bool) -> Self {
+        let mut needs = Self::default();
+        for action in actions {
+            let side = match action.op {
+                Op::Upload | Op::MoveRemote { .. } | Op::CreateDirRemote => Side::Remote,
+                Op::Download | Op::MoveLocal { .. } | Op::CreateDirLocal => Side::Local,
+                Op::DeleteLocal | Op::DeleteRemote | Op::Conflict { .. } => continue,
+            };
+            if side == Side::Local || remote_folders {
+                needs.add(side, &action.key);
+            }
+        }
+        needs
+    }
+
+    fn add(&mut self, side: Side, key: &SortKey) {
+        let path = key.path.clone();
+        match key.kind {
+            EntryKind::File => self.files.insert((side, path)),
+            EntryKind::Dir => self.dirs.insert((side, path)),
         };
-        if side == Side::Remote && !remote_folders {
-            continue;
-        }
-        if action.key.kind == EntryKind::File {
-            needed_files.insert((side, action.key.path.clone()));
-        } else {
-            needed_dirs.insert((side, action.key.path.clone()));
-        }
-        let mut above = action.key.path.parent();
+        let mut above = key.path.parent();
         while let Some(folder) = above {
             above = folder.parent();
-            if !needed_dirs.insert((side, folder)) {
+            if !self.dirs.insert((side, folder)) {
                 break;
             }
         }
     }
-    let in_the_way = |action: &&Action| {
-        let Some(side) = action.op.deletes_from() else {
-            return false;
-        };
-        let path = &action.key.path;
-        if action.key.kind == EntryKind::File && needed_dirs.contains(&(side, path.clone())) {
+
+    /// Whether something on a side stands where something of the other type is needed: a file where a folder is, or a
+    /// folder, or anything in one, where a file is.
+    pub(super) fn are_blocked_by(&self, side: Side, key: &SortKey) -> bool {
+        let path = &key.path;
+        if key.kind == EntryKind::File && self.dirs.contains(&(side, path.clone())) {
             return true;
         }
-        let mut at = (action.key.kind == EntryKind::Dir)
-            .then(|| path.clone())
-            .or_else(|| path.parent());
-        while let Some(folder) = at {
-            if needed_files.contains(&(side, folder.clone())) {
-                return true;
-            }
-            at = folder.parent();
-        }
-        false
-    };
-    actions
-        .iter()
-        .filter(in_the_way)
-        .map(|action| action.key.clone())
-        .collect()
+        let own = (key.kind == EntryKind::Dir).then(|| path.clone());
+        std::iter::successors(own.or_else(|| path.parent()), RelPath::parent)
+            .any(|folder| self.files.contains(&(side, folder)))
+    }
+
+    /// The keys of deletes that make room.
+    pub(super) fn make_room(&self, actions: &[Action]) -> BTreeSet<SortKey> {
+        let in_the_way = |action: &&Action| {
+            let side = action.op.deletes_from();
+            side.is_some_and(|side| self.are_blocked_by(side, &action.key))
+        };
+        let deletes = actions.iter().filter(in_the_way);
+        deletes.map(|action| action.key.clone()).collect()
+    }
 }

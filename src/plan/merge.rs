@@ -43,6 +43,10 @@ pub(super) fn decide(rules: &Rules, triple: &Triple, local: State, remote: State
             decide::transfer(Direction::Push, triple, local, remote)
         }
         _ if triple.key.kind == EntryKind::Dir => decide::agree(triple),
+        // Stored again, or only its times are new: no edit that the local one could be in conflict with.
+        (State::Changed, State::Changed) if decide::remote_holds_the_base(triple) => {
+            decide::transfer(Direction::Push, triple, local, State::Touched)
+        }
         _ => both_changed(rules, triple, local, remote),
     }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ows_providers::{EntryKind, HashKind, RelPath, SortKey};
 
+use super::folders::Needs;
 use super::{Action, Caution, Direction, Op, Question, Reason, Rules, Side, Triple};
 use crate::tree::BaseRow;
 
@@ -119,13 +120,13 @@ fn shown(side: Side, action: &Action, local_hashes: &HashMap<SortKey, [u8; 32]>)
 
 /// Pairs each file that went away with a new one of the same content. True when an edit is left for another pass.
 ///
-/// A file whose name is needed for something else (`blocked`) must be gone before anything is created, so it cannot be
-/// the source of a move.
+/// A file that stands where something else is `needed` must be gone before anything is created, so it cannot be the
+/// source of a move.
 pub(super) fn recognise(
     rules: &Rules,
     actions: Vec<Action>,
     local_hashes: &HashMap<SortKey, [u8; 32]>,
-    blocked: &BTreeSet<SortKey>,
+    needed: &Needs,
 ) -> (Vec<Action>, bool) {
     let sides: Vec<Side> = [Side::Local, Side::Remote]
         .into_iter()
@@ -150,8 +151,15 @@ pub(super) fn recognise(
         .collect();
     let mut again = false;
     for side in sides {
-        let is_free = |key: &SortKey| !blocked.contains(key) && !contested.contains(&key.path);
-        again |= pair(side, &mut by_key, local_hashes, is_free);
+        let still_there = match side {
+            Side::Local => Side::Remote,
+            Side::Remote => Side::Local,
+        };
+        let may_go = |key: &SortKey| {
+            !needed.are_blocked_by(still_there, key) && !contested.contains(&key.path)
+        };
+        let may_come = |key: &SortKey| !contested.contains(&key.path);
+        again |= pair(side, &mut by_key, local_hashes, may_go, may_come);
     }
     (by_key.into_values().collect(), again)
 }
@@ -181,7 +189,8 @@ fn pair(
     side: Side,
     by_key: &mut BTreeMap<SortKey, Action>,
     local_hashes: &HashMap<SortKey, [u8; 32]>,
-    is_free: impl Fn(&SortKey) -> bool,
+    may_go: impl Fn(&SortKey) -> bool,
+    may_come: impl Fn(&SortKey) -> bool,
 ) -> bool {
     // In order of names, so that of several equal files each old name goes to one new name, always the same. What was
     // edited since comes last.
@@ -189,11 +198,7 @@ fn pair(
     for edited in [true, false] {
         for action in by_key.values().rev() {
             let goes = renamed_on(action) == Some(side) && is_edited(action) == edited;
-            if let Some(base) = action
-                .base
-                .as_ref()
-                .filter(|_| goes && is_free(&action.key))
-            {
+            if let Some(base) = action.base.as_ref().filter(|_| goes && may_go(&action.key)) {
                 for proof in proofs(side, base) {
                     old_names.entry(proof).or_default().push(action.key.clone());
                 }
@@ -202,7 +207,7 @@ fn pair(
     }
     let new_names: Vec<(SortKey, Proof)> = by_key
         .values()
-        .filter(|action| is_new_on(side, action) && is_free(&action.key))
+        .filter(|action| is_new_on(side, action) && may_come(&action.key))
         .filter_map(|action| Some((action.key.clone(), shown(side, action, local_hashes)?)))
         .collect();
     let mut again = false;

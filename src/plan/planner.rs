@@ -76,11 +76,11 @@ pub struct Planner {
     hashes_asked: bool,
     /// What caution left where it is.
     withheld: BTreeSet<SortKey>,
-    overgrown: merge::Overgrown,
     /// Remote files whose names begin the last one, and whether a local file has their name.
     above: Vec<(RelPath, bool)>,
     /// Those of them that are the folder of others, too.
     both: BTreeMap<RelPath, bool>,
+    overgrown: merge::Overgrown,
 }
 
 impl Planner {
@@ -100,9 +100,9 @@ impl Planner {
             local_hashes: HashMap::new(),
             hashes_asked: false,
             withheld: BTreeSet::new(),
-            overgrown: merge::Overgrown::default(),
             above: Vec::new(),
             both: BTreeMap::new(),
+            overgrown: merge::Overgrown::default(),
         }
     }
 
@@ -132,11 +132,6 @@ impl Planner {
         self.consider(triple);
     }
 
-    /// Whether both sides keep what they have.
-    fn unites(&self) -> bool {
-        matches!(self.rules.direction, Direction::Merge | Direction::Both)
-    }
-
     /// Notes a file of a store without folders that others have as their folder. Paths come in order, so those that one
     /// may lie below are a few that begin it, letter by letter.
     fn note_name(&mut self, triple: &Triple) {
@@ -155,6 +150,11 @@ impl Planner {
             }
         }
         self.above.push((path.clone(), triple.local.is_some()));
+    }
+
+    /// Whether both sides keep what they have.
+    fn unites(&self) -> bool {
+        matches!(self.rules.direction, Direction::Merge | Direction::Both)
     }
 
     /// What was counted so far.
@@ -348,12 +348,11 @@ impl Planner {
         }
         self.withhold_what_has_no_room();
         self.settle_names_of_files_and_folders();
-        let in_the_way =
-            |actions: &[Action]| folders::names_in_the_way(actions, self.rules.remote_folders);
+        let needs = |actions: &[Action]| folders::Needs::of(actions, self.rules.remote_folders);
         let actions = std::mem::take(&mut self.actions);
-        let blocked = in_the_way(&actions);
+        let needed = needs(&actions);
         let (mut actions, again) =
-            moves::recognise(&self.rules, actions, &self.local_hashes, &blocked);
+            moves::recognise(&self.rules, actions, &self.local_hashes, &needed);
         if both {
             folders::bring_back_what_is_not_empty(&mut actions, &kept);
         }
@@ -361,7 +360,7 @@ impl Planner {
             self.overgrown.give_way(&mut actions);
             merge::let_folders_keep_their_names(&mut actions);
         }
-        let blocked = in_the_way(&actions);
+        let blocked = needs(&actions).make_room(&actions);
         let mut plan = self.plan;
         plan.again = again;
         plan.brings_back = both;

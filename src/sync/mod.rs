@@ -19,6 +19,7 @@ mod mirror;
 mod observe;
 mod others;
 mod overlap;
+mod parting;
 mod roots;
 mod run;
 pub mod scope;

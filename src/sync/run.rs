@@ -15,8 +15,8 @@ use super::others::{self, Other};
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
-    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, secrets,
-    show,
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, parting,
+    secrets, show,
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -415,6 +415,9 @@ impl Run<'_> {
             identity::accept(self, opened, finding, &looked.observed).await?;
         }
         let is_stopped = looked.stop.is_some();
+        if !is_stopped {
+            parting::part_ways(self, opened, &looked.observed).await?;
+        }
         match self
             .may_begin(opened, &looked.observed, is_stopped, with_mail)
             .await

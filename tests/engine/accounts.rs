@@ -12,7 +12,7 @@ use crate::support::{Pair, clean, files, guard, kind};
 const FILES: &[(&str, &str)] = &[("a", "one"), ("d/b", "two")];
 
 /// A store of another account, with these files.
-fn another_account(mut options: MemoryOptions, content: &[(&str, &str)]) -> MemoryStore {
+pub fn another_account(mut options: MemoryOptions, content: &[(&str, &str)]) -> MemoryStore {
     options.identity = "memory, of somebody else".to_owned();
     let store = MemoryStore::new(options);
     for (path, text) in content {
@@ -23,7 +23,7 @@ fn another_account(mut options: MemoryOptions, content: &[(&str, &str)]) -> Memo
 
 impl Pair {
     /// From now on the configuration leads to `store`. What led to before is in the answer.
-    fn sign_in(&mut self, store: &MemoryStore) -> MemoryStore {
+    pub fn sign_in(&mut self, store: &MemoryStore) -> MemoryStore {
         let counter = CallCounter::new();
         self.settings.provider =
             std::sync::Arc::new(store.counted_provider(std::sync::Arc::clone(&counter)));

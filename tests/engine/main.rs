@@ -10,6 +10,7 @@ mod bisync;
 mod bisync_trees;
 mod calls;
 mod caution;
+mod changes;
 mod conflicts;
 mod first_run;
 mod guards;

@@ -199,7 +199,7 @@ async fn a_folder_that_cannot_be_made_or_used_is_named() {
     let file = folder.path().join("file");
     fs::write(&file, "x").unwrap();
     let error = State::open(&file.join("ows")).await.unwrap_err();
-    assert!(matches!(error, StateError::Io { .. }), "{error}");
+    assert!(matches!(error, StateError::InTheWay { .. }), "{error}");
     assert!(
         State::open_existing(&file.join("ows"))
             .await

@@ -1,8 +1,10 @@
 //! The table, cell by cell, and random trees against a model that carries plans out.
 
+mod bisync;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use ows_providers::{EntryKind, NameRules, RelPath, SortKey, Version};
+use ows_providers::{EntryKind, Hash, NameRules, RelPath, SortKey, Version};
 use proptest::prelude::*;
 
 use super::*;
@@ -30,6 +32,8 @@ struct World {
     base: BTreeMap<SortKey, (BaseRow, u8)>,
     trash: BTreeSet<u8>,
     remote_folders: bool,
+    /// The remote tells no hashes.
+    no_hashes: bool,
 }
 
 fn size(content: u8) -> u64 {
@@ -57,7 +61,7 @@ fn remote_stamp(file: File) -> RemoteStamp {
         version: Some(Version(format!("{}.{}", file.content, file.state))),
         modified_at_ns: Some(i64::from(file.state)),
         mtime_ns: None,
-        hash: None,
+        hash: Some(Hash::md5([file.content; 16])),
         id: None,
         own: false,
         stored_by_ns: None,
@@ -85,6 +89,13 @@ fn base_row(key: &SortKey, local: File, remote: File) -> BaseRow {
     row.local.blake3 = Some(hash(local.content));
     row.remote.own = true;
     row
+}
+
+fn other(side: Side) -> Side {
+    match side {
+        Side::Local => Side::Remote,
+        Side::Remote => Side::Local,
+    }
 }
 
 fn rules(direction: Direction, world: &World) -> Rules {
@@ -147,6 +158,10 @@ fn triples(world: &World) -> BTreeMap<SortKey, Triple> {
             .entry(key.clone())
             .or_insert_with(|| Triple::new(key.clone()))
             .base = Some(row.clone());
+    }
+    for triple in triples.values_mut() {
+        let told = triple.remote.as_mut().filter(|_| world.no_hashes);
+        told.into_iter().for_each(|remote| remote.hash = None);
     }
     triples
 }
@@ -263,6 +278,18 @@ impl World {
 
     fn run_carefully(&mut self, direction: Direction, caution: Caution) -> Plan {
         let plan = careful(self, direction, caution);
+        self.carry_out(&plan);
+        plan
+    }
+
+    fn carry_out(&mut self, plan: &Plan) {
+        self.record(plan);
+        for action in plan.actions() {
+            self.act(action, plan.brings_back);
+        }
+    }
+
+    fn record(&mut self, plan: &Plan) {
         for record in &plan.records {
             match record {
                 Record::Forget(key) => {
@@ -288,13 +315,9 @@ impl World {
                 }
             }
         }
-        for action in plan.actions() {
-            self.act(action);
-        }
-        plan
     }
 
-    fn act(&mut self, action: &Action) {
+    fn act(&mut self, action: &Action, brings_back: bool) {
         let key = &action.key;
         let path = &key.path;
         match &action.op {
@@ -314,20 +337,48 @@ impl World {
                 self.base
                     .insert(key.clone(), (base_row(key, file, file), file.content));
             }
-            Op::MoveRemote { from, .. } => {
+            Op::MoveRemote { from, old } => {
                 let Some(Node::File(file)) = self.remote.remove(from.as_str()) else {
                     panic!()
                 };
-                self.base.remove(&SortKey::file((**from).clone()));
+                let (_, agreed) = self.base.remove(&old.key).unwrap();
+                let there = self.remote.get(path.as_str());
+                let is_free = !matches!(there, Some(Node::File(_)));
+                assert!(is_free, "{path} is not free for {from}");
                 self.write(Side::Remote, path, file, true);
                 let Node::File(local) = self.local[path.as_str()] else {
                     panic!()
                 };
-                assert_eq!(local.content, file.content, "moved other content");
-                self.base
-                    .insert(key.clone(), (base_row(key, local, file), file.content));
+                assert_eq!(local.content, agreed, "moved other content");
+                let mut row = base_row(key, local, file);
+                if action.changed.remote {
+                    row.remote = old.remote.clone();
+                } else {
+                    assert_eq!(local.content, file.content, "moved other content");
+                }
+                self.base.insert(key.clone(), (row, agreed));
             }
-            Op::MoveLocal { .. } => panic!("only where both sides may change"),
+            Op::MoveLocal { from, old } => {
+                let Some(Node::File(file)) = self.local.remove(from.as_str()) else {
+                    panic!()
+                };
+                let (_, agreed) = self.base.remove(&old.key).unwrap();
+                let there = self.local.get(path.as_str());
+                let is_free = !matches!(there, Some(Node::File(_)));
+                assert!(is_free, "{path} is not free for {from}");
+                self.write(Side::Local, path, file, true);
+                let Node::File(remote) = self.remote[path.as_str()] else {
+                    panic!()
+                };
+                assert_eq!(remote.content, agreed, "moved other content");
+                let mut row = base_row(key, file, remote);
+                if action.changed.local {
+                    row.local = old.local.clone();
+                } else {
+                    assert_eq!(remote.content, file.content, "moved other content");
+                }
+                self.base.insert(key.clone(), (row, agreed));
+            }
             Op::Conflict { keeps } => self.settle(key, *keeps),
             Op::CreateDirLocal => {
                 self.make_dirs(Side::Local, Some(path.clone()));
@@ -342,6 +393,10 @@ impl World {
                 let below = format!("{path}/");
                 let occupied = self.tree(side).keys().any(|name| name.starts_with(&below));
                 if key.kind == EntryKind::Dir && occupied {
+                    if brings_back {
+                        self.make_dirs(other(side), Some(path.clone()));
+                        self.base.insert(key.clone(), (dir_row(key), 0));
+                    }
                     return;
                 }
                 if let Some(Node::File(old)) = self.tree(side).remove(path.as_str()) {
