@@ -230,6 +230,8 @@ async fn plan(case: &str, place: &Path, paths: u64, real: u64) -> String {
             max_path_bytes: 1024,
             max_segment_bytes: 1024,
             control_characters: true,
+            folds_case: false,
+            folds_forms: false,
         },
     });
     for ((key, fingerprint), file) in local(place, paths, real).zip(0..) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::{Error, ErrorKind, HashKind, Operation, RelPath, Result};
 
@@ -23,8 +24,6 @@ pub struct Capabilities {
     pub change_feed: bool,
     /// What is deleted or replaced can be got back from the provider's own bin or history, without our doing.
     pub bin: bool,
-    /// Names that differ only in case are different names.
-    pub case_sensitive: bool,
     /// The steps in which modification times are stored; `None` where they are not stored.
     pub mtime_precision: Option<Duration>,
     /// Listings carry the modification time.
@@ -86,6 +85,10 @@ pub struct NameRules {
     pub max_segment_bytes: usize,
     /// ASCII control characters can be stored.
     pub control_characters: bool,
+    /// Names that differ only in case are one name.
+    pub folds_case: bool,
+    /// Names that differ only in how Unicode encodes their characters are one name.
+    pub folds_forms: bool,
 }
 
 impl Capabilities {
@@ -104,6 +107,26 @@ impl Capabilities {
 }
 
 impl NameRules {
+    /// Whether two names can be one name here.
+    pub fn folds(&self) -> bool {
+        self.folds_case || self.folds_forms
+    }
+
+    /// The same text for all names that are one name here. Providers do not tell how they fold; this takes each
+    /// character by itself and leaves those alone that become several (`ß`, which is not `ss` to any of them).
+    pub fn folded(&self, path: &RelPath) -> String {
+        let text = path.as_str();
+        let composed = if self.folds_forms {
+            text.nfc().collect()
+        } else {
+            text.to_owned()
+        };
+        if !self.folds_case {
+            return composed;
+        }
+        composed.chars().map(without_case).collect()
+    }
+
     /// Says why `path` cannot be stored, or `None` when it can.
     pub fn objection(&self, path: &RelPath) -> Option<String> {
         let text = path.as_str();
@@ -129,6 +152,15 @@ impl NameRules {
         }
         None
     }
+}
+
+fn without_case(character: char) -> char {
+    fn only(mut characters: impl Iterator<Item = char>) -> Option<char> {
+        let first = characters.next()?;
+        characters.next().is_none().then_some(first)
+    }
+    let upper = only(character.to_uppercase()).unwrap_or(character);
+    only(upper.to_lowercase()).unwrap_or(upper)
 }
 
 /// What a store really enforces, found by [`crate::Provider::probe`]. Some S3 stores ignore conditions silently.
@@ -171,11 +203,43 @@ mod tests {
     }
 
     #[test]
+    fn names_fold_as_far_as_the_rules_say() {
+        let rules = |folds_case, folds_forms| NameRules {
+            max_path_bytes: 100,
+            max_segment_bytes: 100,
+            control_characters: true,
+            folds_case,
+            folds_forms,
+        };
+        for (one, other, by_case, by_form) in [
+            ("Readme.md", "README.MD", true, false),
+            ("d/Ä", "D/ä", true, false),
+            ("\u{c4}", "A\u{308}", false, true),
+            ("ΟΔΟΣ", "οδος", true, false),
+            ("straße", "STRASSE", false, false),
+            ("a", "b", false, false),
+            ("a/b", "a-b", false, false),
+        ] {
+            let (one, other) = (RelPath::new(one).unwrap(), RelPath::new(other).unwrap());
+            let same = |rules: NameRules| rules.folded(&one) == rules.folded(&other);
+            let found = (same(rules(true, false)), same(rules(false, true)));
+            assert_eq!(found, (by_case, by_form), "{one} {other}");
+            assert_eq!(same(rules(true, true)), by_case || by_form, "{one} {other}");
+            assert!(!same(rules(false, false)) && !rules(false, false).folds());
+        }
+        let mixed = ["\u{c4}x", "a\u{308}X"].map(|name| RelPath::new(name).unwrap());
+        let folded = mixed.each_ref().map(|name| rules(true, true).folded(name));
+        assert_eq!(folded[0], folded[1]);
+    }
+
+    #[test]
     fn names_are_measured() {
         let rules = NameRules {
             max_path_bytes: 10,
             max_segment_bytes: 5,
             control_characters: false,
+            folds_case: false,
+            folds_forms: false,
         };
         for (name, fits) in [
             ("a/b", true),

@@ -137,7 +137,6 @@ fn capabilities(narrow: bool) -> Capabilities {
         copy: true,
         change_feed: false,
         bin: false,
-        case_sensitive: !narrow && !cfg!(target_os = "macos"),
         mtime_precision: Some(if narrow {
             Duration::from_secs(2)
         } else {
@@ -150,6 +149,8 @@ fn capabilities(narrow: bool) -> Capabilities {
             max_path_bytes: 4000,
             max_segment_bytes: 255,
             control_characters: !narrow,
+            folds_case: narrow || cfg!(target_os = "macos"),
+            folds_forms: cfg!(target_os = "macos"),
         },
         single_put_max: 64 * MIB,
         parts: PartRules {

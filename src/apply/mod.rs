@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use ows_providers::{Enforcement, EntryKind, Provider, RelPath, SortKey};
+use ows_providers::{Enforcement, EntryKind, Provider, SortKey};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -367,11 +367,11 @@ impl Applier {
             Op::Download => self.base.agreed(self.download(action).await?).await?,
             Op::MoveRemote { from, old } => {
                 let row = self.move_remote(action, from, old).await?;
-                self.renamed(row, from).await?;
+                self.renamed(row, &old.key).await?;
             }
             Op::MoveLocal { from, old } => {
                 let row = self.move_local(action, from, old).await?;
-                self.renamed(row, from).await?;
+                self.renamed(row, &old.key).await?;
             }
             Op::DeleteLocal => {
                 let gone = self.delete_local(action).await?;
@@ -395,9 +395,9 @@ impl Applier {
     }
 
     /// The new name first: of two rows the next run makes the right thing, of none a file that is new on both sides.
-    async fn renamed(&self, row: BaseRow, from: &RelPath) -> Result<(), Problem> {
+    async fn renamed(&self, row: BaseRow, from: &SortKey) -> Result<(), Problem> {
         self.base.agreed(row).await?;
-        Ok(self.base.forget(SortKey::file(from.clone())).await?)
+        Ok(self.base.forget(from.clone()).await?)
     }
 
     /// What a delete leaves of the base row. A folder in which something stayed is there on both sides again, where both

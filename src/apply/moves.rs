@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use ows_providers::{CopyOptions, Precondition, RelPath};
+use ows_providers::{CopyOptions, EntryKind, Precondition, RelPath};
 
-use super::Applier;
 use super::conditions::expect;
 use super::fetch::clear_empty_folders;
 use super::outcome::Problem;
 use super::source;
 use super::upload::blocking;
+use super::{Applier, folder_row};
 use crate::local::{LocalError, LocalErrorKind};
 use crate::plan::Action;
 use crate::tree::{BaseRow, RemoteStamp};
@@ -25,6 +25,9 @@ impl Applier {
         from: &RelPath,
         old: &BaseRow,
     ) -> Result<BaseRow, Problem> {
+        if action.key.kind == EntryKind::Dir {
+            return self.respell_folder(action, from).await;
+        }
         let (Some(local), Some(remote)) = (&action.local, &action.remote) else {
             return Err(Problem::Failed("the plan names no file to move".into()));
         };
@@ -49,6 +52,8 @@ impl Applier {
             size: remote.size,
             mtime_ns: None,
         };
+        let names = self.provider.capabilities().names;
+        let only_above = names.folds() && names.folded(from) == names.folded(path);
         let row = |remote| BaseRow {
             key: action.key.clone(),
             local: (**local).clone(),
@@ -58,7 +63,10 @@ impl Applier {
                 remote
             },
         };
-        let entry = if self.provider.capabilities().rename {
+        let entry = if only_above && from.name() == path.name() {
+            // A folder above has got another spelling, and this has it by that.
+            self.provider.stat(path).await?
+        } else if self.provider.capabilities().rename {
             self.provider.rename(from, path, options).await?
         } else {
             let entry = self.conditional().copy_new(from, path, options).await?;
@@ -72,6 +80,21 @@ impl Applier {
         let mut stamp = self.stamp_of_own(&entry);
         stamp.mtime_ns = stamp.mtime_ns.or(old.remote.mtime_ns);
         Ok(row(stamp))
+    }
+
+    /// Gives a folder another spelling of its name, with all that is in it.
+    async fn respell_folder(&self, action: &Action, from: &RelPath) -> Result<BaseRow, Problem> {
+        let path = &action.key.path;
+        if from.name() != path.name() {
+            let options = CopyOptions {
+                source: None,
+                precondition: Precondition::Any,
+                size: 0,
+                mtime_ns: None,
+            };
+            self.provider.rename(from, path, options).await?;
+        }
+        Ok(folder_row(&action.key, action))
     }
 
     /// Gives the local file its new name, if it is still what was looked at and nothing has the name.

@@ -381,7 +381,9 @@ fn displaces_something_else(triple: &Triple, target_side: Side, target: State) -
 }
 
 pub(super) fn act(triple: &Triple, op: Op, reason: Reason, keep_displaced: bool) -> Box<Action> {
-    let may_be_renamed = moves::may_be_renamed(triple.key.kind, &op, reason).is_some();
+    // A folder may have got another spelling, where the remote folds names.
+    let may_be_renamed = moves::may_be_renamed(triple.key.kind, &op, reason).is_some()
+        || op == Op::DeleteRemote && triple.key.kind == EntryKind::Dir;
     Box::new(Action {
         key: triple.key.clone(),
         op,

@@ -67,6 +67,7 @@
 //! Where the remote has no folders of its own, rows of folders do not take part.
 
 pub mod bisync;
+mod collisions;
 mod decide;
 mod fate;
 mod folders;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
+use super::collisions::FoldedNames;
 use super::decide::{Verdict, Withheld, decide};
 use super::{
     Action, Answers, Direction, Keeps, Op, Plan, Question, Record, Side, Skipped, Triple,
@@ -72,6 +73,7 @@ pub struct Planner {
     doomed: BTreeSet<(Side, RelPath)>,
     /// Those of them that stay, because something is in them that is no part of the plan.
     kept: BTreeSet<(Side, RelPath)>,
+    names: FoldedNames,
     local_hashes: HashMap<SortKey, [u8; 32]>,
     hashes_asked: bool,
     /// What caution left where it is.
@@ -97,6 +99,7 @@ impl Planner {
             actions: Vec::new(),
             doomed: BTreeSet::new(),
             kept: BTreeSet::new(),
+            names: FoldedNames::default(),
             local_hashes: HashMap::new(),
             hashes_asked: false,
             withheld: BTreeSet::new(),
@@ -113,6 +116,9 @@ impl Planner {
             && !base.remote.same_version(remote)
         {
             base.remote.own = false;
+        }
+        if triple.remote.is_some() {
+            self.names.see(&self.rules.names, &triple.key.path);
         }
         if triple.key.kind == EntryKind::Dir && !self.rules.remote_folders {
             if triple.base.is_some() {
@@ -170,6 +176,9 @@ impl Planner {
     /// Something on a side takes no part: the folders above it stay, or every run would try to delete them. Paths come in
     /// order, so those folders have come before.
     pub fn occupied(&mut self, side: Side, path: &RelPath) {
+        if side == Side::Remote {
+            self.names.see(&self.rules.names, path);
+        }
         if self.doomed.is_empty() {
             return;
         }
@@ -360,10 +369,14 @@ impl Planner {
             self.overgrown.give_way(&mut actions);
             merge::let_folders_keep_their_names(&mut actions);
         }
-        let blocked = needs(&actions).make_room(&actions);
+        let settled = std::mem::take(&mut self.names).settle(&self.rules.names, actions);
+        let mut actions = settled.actions;
+        let mut blocked = needs(&actions).make_room(&actions);
+        blocked.extend(settled.clears);
         let mut plan = self.plan;
         plan.again = again;
         plan.brings_back = both;
+        plan.skipped.extend(settled.skipped);
         let transfers = |action: &mut Action| matches!(action.op, Op::Upload | Op::Download);
         // The others are taken out: of a million transfers there is no second list at any time.
         for action in actions.extract_if(.., |action| !transfers(action)) {
@@ -375,6 +388,10 @@ impl Planner {
                 } => plan.clears.push(action),
                 Op::Conflict { .. } => plan.conflicts.push(action),
                 Op::CreateDirLocal | Op::CreateDirRemote => plan.create_dirs.push(action),
+                // A folder's new name comes before those of what is in it.
+                Op::MoveRemote { .. } if action.key.kind == EntryKind::Dir => {
+                    plan.create_dirs.push(action)
+                }
                 Op::MoveLocal { .. } | Op::MoveRemote { .. } => plan.moves.push(action),
                 Op::DeleteLocal | Op::DeleteRemote => {
                     if blocked.contains(&action.key) {

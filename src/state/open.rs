@@ -60,6 +60,8 @@ impl State {
         let file = absolute(own_dir)?;
         Self::check_place(&file)?;
         match fs::metadata(database_path(&file)) {
+            // Who only looks does not make a database of an empty file.
+            Ok(metadata) if metadata.is_file() && metadata.len() == 0 => Ok(None),
             Ok(_) => Self::open(own_dir).await.map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StateError::from_io(&database_path(&file), "read", error)),

@@ -130,6 +130,8 @@ async fn compare(
             max_path_bytes: usize::MAX,
             max_segment_bytes: usize::MAX,
             control_characters: true,
+            folds_case: false,
+            folds_forms: false,
         },
     };
     let sides = Sides {

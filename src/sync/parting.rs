@@ -12,7 +12,7 @@ use ows_providers::{ErrorKind, Precondition};
 
 use super::checkpoint::{self, Record};
 use super::run::{Observed, Opened, Run};
-use super::{housekeeping, roots};
+use super::{SyncMode, housekeeping, roots};
 use crate::apply::chain;
 use crate::error::{Failure, Outcome};
 use crate::local::ReplicaId;
@@ -31,7 +31,10 @@ pub(super) async fn part_ways(
     let plan = &observed.plan;
     let will_mark =
         plan.caution == Caution::OnlyAdd || !plan.is_quiet() || !plan.records.is_empty();
-    if !opened.has_base || !will_mark {
+    // Of a generation that is not the first, some folder was marked before, though nothing may be left of its base.
+    let was_marked =
+        opened.has_base || run.settings.mode == SyncMode::Bisync && opened.pair.generation > 0;
+    if !was_marked || !will_mark {
         return Ok(());
     }
     let was = opened.scope.replica.clone();

@@ -415,9 +415,6 @@ impl Run<'_> {
             identity::accept(self, opened, finding, &looked.observed).await?;
         }
         let is_stopped = looked.stop.is_some();
-        if !is_stopped {
-            parting::part_ways(self, opened, &looked.observed).await?;
-        }
         match self
             .may_begin(opened, &looked.observed, is_stopped, with_mail)
             .await
@@ -439,8 +436,9 @@ impl Run<'_> {
                 });
             }
         }
+        // Only who may write: the former checkpoint goes.
         if looked.stop.is_none() {
-            identity::part_ways(self, opened, &looked.observed).await?;
+            parting::part_ways(self, opened, &looked.observed).await?;
         }
         Ok(looked)
     }

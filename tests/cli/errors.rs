@@ -427,7 +427,7 @@ fn a_wrong_pattern_in_the_workspace() {
     error: wrong patterns in `[ROOT]/workspace/.sync-excludes`
     cause: line 3: the pattern `{a,b` cannot be used: a `{` has no `}`
       line 4: the pattern `[z` cannot be used: a `[` has no `]`
-    hint: correct the file; nothing was changed
+    hint: correct the file; nothing was changed, and what lies in `_outbox` waits there
     "#);
 }
 

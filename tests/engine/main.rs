@@ -27,6 +27,7 @@ mod mirror;
 mod odd_files;
 mod random;
 mod rows;
+mod spellings;
 mod stamps;
 mod sweep;
 mod trash;

@@ -53,8 +53,6 @@ pub struct MemoryOptions {
     pub listing_has_mtime: bool,
     /// Which conditions are enforced; the others are ignored silently. `versioning` also keeps what is displaced.
     pub enforced: Enforcement,
-    /// Names that differ only in case are different names.
-    pub case_sensitive: bool,
     /// What is listed is complete.
     pub complete_objects: bool,
     /// The provider keeps what is deleted or replaced, see [`super::MemoryStore::bin`].
@@ -108,13 +106,14 @@ impl MemoryOptions {
                 copy_if_absent: true,
                 versioning: Some(false),
             },
-            case_sensitive: true,
             complete_objects: true,
             bin: false,
             names: NameRules {
                 max_path_bytes: 1024,
                 max_segment_bytes: 1024,
                 control_characters: false,
+                folds_case: false,
+                folds_forms: false,
             },
             page_size: 1000,
             piece_size: 64 << 10,
@@ -149,6 +148,8 @@ impl MemoryOptions {
                 max_path_bytes: 4095,
                 max_segment_bytes: 255,
                 control_characters: true,
+                folds_case: false,
+                folds_forms: false,
             },
             modified_at_precision: Duration::from_nanos(1),
             write_tells_modified_at: true,
@@ -161,14 +162,18 @@ impl MemoryOptions {
         }
     }
 
-    /// Like a consumers' drive: folders, renames, hashes that prove, a bin, case folded, times to the second.
+    /// Like a consumers' drive: folders, renames, hashes that prove, a bin, case and forms of Unicode folded, times to the second.
     pub fn drive() -> Self {
         Self {
             hash: Some(HashCapability {
                 kind: HashKind::Blake3,
                 difference_proves: true,
             }),
-            case_sensitive: false,
+            names: NameRules {
+                folds_case: true,
+                folds_forms: true,
+                ..Self::folder().names
+            },
             complete_objects: true,
             bin: true,
             mtime_precision: Some(Duration::from_secs(1)),
@@ -187,7 +192,6 @@ impl MemoryOptions {
             copy: self.copy,
             change_feed: false,
             bin: self.bin,
-            case_sensitive: self.case_sensitive,
             mtime_precision: self.mtime_precision,
             listing_has_mtime: self.listing_has_mtime,
             complete_objects: self.complete_objects,

@@ -46,7 +46,7 @@ pub(super) enum Slot {
 pub(super) struct State {
     pub(super) options: MemoryOptions,
     pub(super) slots: BTreeMap<String, Slot>,
-    /// On stores that fold case: each path, folded, with its spelling.
+    /// On stores that fold names: each path, folded, with its spelling.
     spellings: BTreeMap<String, String>,
     pub(super) unreadable: BTreeSet<RelPath>,
     pub(super) uploads: BTreeMap<String, PendingUpload>,
@@ -92,9 +92,9 @@ impl State {
         truncated(now, self.options.modified_at_precision)
     }
 
-    /// `path` as it is spelled here: on stores that fold case, the names that exist keep their spelling.
+    /// `path` as it is spelled here: on stores that fold names, those that exist keep their spelling.
     pub(super) fn spelled(&self, path: &RelPath) -> RelPath {
-        if self.options.case_sensitive {
+        if !self.options.names.folds() {
             return path.clone();
         }
         let mut spelled: Option<RelPath> = None;
@@ -104,10 +104,12 @@ impl State {
                 Some(above) => above.join(segment),
             };
             let Ok(next) = next else { return path.clone() };
-            spelled = Some(match self.spellings.get(&folded(next.as_str())) {
-                Some(known) => RelPath::new(known).unwrap_or(next),
-                None => next,
-            });
+            spelled = Some(
+                match self.spellings.get(&self.options.names.folded(&next)) {
+                    Some(known) => RelPath::new(known).unwrap_or(next),
+                    None => next,
+                },
+            );
         }
         spelled.unwrap_or_else(|| path.clone())
     }
@@ -130,9 +132,9 @@ impl State {
         };
         self.root_is_there = true;
         self.slots.insert(key, slot);
-        if !self.options.case_sensitive {
+        if self.options.names.folds() {
             self.spellings
-                .insert(folded(path.as_str()), path.as_str().to_owned());
+                .insert(self.options.names.folded(path), path.as_str().to_owned());
         }
     }
 
@@ -142,7 +144,7 @@ impl State {
             EntryKind::Dir => self.slots.remove(&dir_key(path)),
         };
         if slot.is_some() {
-            self.spellings.remove(&folded(path.as_str()));
+            self.spellings.remove(&self.options.names.folded(path));
         }
         slot
     }
@@ -428,10 +430,6 @@ pub(super) fn dir_key(path: &RelPath) -> String {
 /// The first key behind everything in the folder whose key this is: `0` follows `/`.
 fn after_folder(key: &str) -> String {
     format!("{}0", key.trim_end_matches('/'))
-}
-
-fn folded(text: &str) -> String {
-    text.to_lowercase()
 }
 
 fn truncated(time_ns: i64, step: Duration) -> i64 {

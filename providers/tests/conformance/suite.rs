@@ -177,7 +177,7 @@ cases! {
     names:
         unusual_names_come_back_as_they_are,
         hostile_names_are_only_names,
-        names_in_either_normal_form_are_kept_apart,
+        names_in_either_normal_form,
         names_that_differ_in_case,
         the_longest_names_fit_and_longer_ones_are_refused,
         a_file_and_a_folder_of_similar_names;

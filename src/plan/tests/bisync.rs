@@ -743,3 +743,66 @@ fn guards_count_what_was_deleted_and_changed_on_either_side_and_no_renames() {
         );
     }
 }
+
+fn folding(world: &World) -> Rules {
+    let mut rules = rules(Direction::Both, world);
+    rules.names.folds_case = true;
+    rules
+}
+
+#[test]
+fn of_names_that_fold_to_one_only_one_is_written_and_none_is_deleted_for_the_other() {
+    let node = |content| Node::File(File { content, state: 1 });
+    // Base, local, remote, then what is uploaded or moved there, and what is reported.
+    for (base, local, remote, written, reported) in [
+        (&["a"][..], &["a", "A"][..], &["a"][..], &[][..], &["A"][..]),
+        (&[], &["A", "a"], &[], &["A"], &["a"]),
+        (&[], &["A"], &["a"], &[], &["A"]),
+        (&["a"], &["A"], &["a"], &["A"], &[]),
+        (&["d/a"], &["d/a", "D/b", "D/c"], &["d/a"], &[], &["D"]),
+        (&["a"], &["a", "b"], &["a"], &["b"], &[]),
+    ] {
+        let mut world = World {
+            remote_folders: true,
+            ..World::default()
+        };
+        for (side, tree) in [(Side::Local, local), (Side::Remote, remote)] {
+            for (number, path) in (1_u8..).zip(tree) {
+                if let Some((folder, _)) = path.split_once('/') {
+                    world.tree(side).insert(folder.to_owned(), Node::Dir);
+                }
+                let is_known = base.contains(path);
+                let content = if is_known { 1 } else { number + 10 };
+                world.tree(side).insert((*path).to_owned(), node(content));
+            }
+        }
+        for path in base {
+            if let Some((folder, _)) = path.split_once('/') {
+                world.agree_on(folder, Node::Dir);
+            }
+            world.agree_on(path, node(1));
+        }
+        let plan = plan_by(folding(&world), &world, |_| {});
+        let creates = |action: &&Action| {
+            action.op.writes_to() == Side::Remote && action.op.deletes_from().is_none()
+        };
+        let names: Vec<&str> = plan
+            .actions()
+            .filter(creates)
+            .map(|action| action.key.path.as_str())
+            .collect();
+        let left: Vec<&str> = plan
+            .skipped
+            .iter()
+            .map(|skipped| skipped.path.as_str())
+            .collect();
+        assert_eq!(
+            (&names[..], &left[..]),
+            (written, reported),
+            "{base:?} {local:?} {remote:?}"
+        );
+        if let Err(reason) = check_deletes(&world, &plan) {
+            panic!("{reason}");
+        }
+    }
+}

@@ -111,6 +111,8 @@ fn rules(direction: Direction, world: &World) -> Rules {
             max_path_bytes: 1000,
             max_segment_bytes: 255,
             control_characters: true,
+            folds_case: false,
+            folds_forms: false,
         },
     }
 }
