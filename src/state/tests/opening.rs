@@ -200,12 +200,10 @@ async fn a_folder_that_cannot_be_made_or_used_is_named() {
     fs::write(&file, "x").unwrap();
     let error = State::open(&file.join("ows")).await.unwrap_err();
     assert!(matches!(error, StateError::InTheWay { .. }), "{error}");
-    assert!(
-        State::open_existing(&file.join("ows"))
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let error = State::open_existing(&file.join("ows")).await.unwrap_err();
+    assert!(matches!(error, StateError::InTheWay { .. }), "{error}");
+    let missing = State::open_existing(&folder.path().join("ows")).await;
+    assert!(missing.unwrap().is_none());
 
     let closed = folder.path().join("closed");
     fs::create_dir(&closed).unwrap();
