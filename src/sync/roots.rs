@@ -218,6 +218,14 @@ async fn come_past_first_run(opened: &Opened) -> Outcome<()> {
 /// against that work, so there a person decides.
 ///
 /// # Errors
+/// Whether the folder is not the one that the base was made in.
+///
+/// # Errors
+/// When the marker cannot be read.
+pub(super) fn is_another_folder(opened: &Opened) -> Outcome<bool> {
+    Ok(opened.has_base && marker(&opened.local)?.as_ref() != Some(&opened.scope.replica))
+}
+
 /// When the marker or the database cannot be read.
 pub(super) async fn may_be_filled_over(opened: &Opened) -> Outcome<bool> {
     let is_unmarked = marker(&opened.local)?.is_none() && !is_damaged(&opened.local)?;

@@ -8,10 +8,12 @@ use ows::error::FailureKind;
 use ows::plan::guards::GuardName;
 use ows::plan::{Direction, Resolve, Side};
 use ows::sync::{FirstSync, SyncMode, SyncOptions};
+use ows_providers::Operation;
+use ows_providers::layers::{Fault, Moment};
 use ows_providers::memory::MemoryOptions;
 use ows_testkit::tree::TempTree;
 
-use crate::support::{Pair, clean, files, guard, kept, kind};
+use crate::support::{Pair, TRANSIENT, clean, files, guard, kept, kind};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -496,4 +498,69 @@ async fn a_file_on_both_sides_gives_its_name_up_to_what_is_put_below_it_in_the_r
     let expected = files(&[("d.conflict", "a file"), ("d/h", "1"), ("keep", "x")]);
     assert_eq!(pair.workspace(), expected);
     pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_new_volume_that_was_filled_in_part_deletes_nothing_there() {
+    let base: Vec<(String, String)> = (0..20)
+        .map(|number| (format!("d/f{number:02}"), format!("content {number}")))
+        .collect();
+    let base: Vec<(&str, &str)> = base.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+    for options in every_kind() {
+        for how in [
+            SyncOptions::default(),
+            resync(),
+            SyncOptions {
+                direction: Some(Direction::Pull),
+                ..SyncOptions::default()
+            },
+        ] {
+            for is_killed in [false, true] {
+                let mut pair = agreed(options.clone(), &base).await;
+                pair.settings.transfers = Some(1);
+                pair.local.remove("d");
+                pair.local.remove(".ows");
+                if is_killed {
+                    pair.faults.crash_at(13, Moment::Before);
+                } else {
+                    let read = Fault::on(Operation::Get).nth(13);
+                    pair.faults.add(read.before(TRANSIENT));
+                }
+                assert!(pair.run(how.clone()).await.failure.is_some());
+                assert!(pair.workspace().len() < base.len());
+                pair.faults.clear();
+                pair.later();
+                clean(&pair.sync().await);
+                assert_eq!(pair.remote(), files(&base));
+                pair.assert_converged().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_in_a_new_volume_is_not_deleted_there() {
+    for options in every_kind() {
+        let base = &[("c/x", "1"), ("t", "2"), ("b", "3")];
+        let mut pair = agreed(options, base).await;
+        pair.settings.trash_remote = false;
+        pair.local.remove(".ows");
+        pair.local.remove("c");
+        pair.local.remove("t");
+        pair.local.write("c", "of the template");
+        pair.local.write("t/x", "of the template, too");
+        assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+        assert_eq!(pair.remote(), files(base));
+        pair.later();
+        clean(&pair.sync().await);
+        let expected = files(&[
+            ("b", "3"),
+            ("c.conflict", "of the template"),
+            ("c/x", "1"),
+            ("t.conflict", "2"),
+            ("t/x", "of the template, too"),
+        ]);
+        assert_eq!(pair.remote(), expected);
+        pair.assert_converged().await;
+    }
 }
