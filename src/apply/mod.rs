@@ -310,6 +310,9 @@ impl Applier {
             return;
         }
         let result = self
+        if self.shared.naming.has_overtaken(&action) {
+            return;
+        }
             .cancel
             .unless_stopped(self.carry_out(&action, reading))
             .await;

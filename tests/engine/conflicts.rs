@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use ows::cancel::Cancel;
+use ows::error::FailureKind;
 use ows::plan::{Resolve, Side};
 use ows::state::{FaultPoint, State, StateFaults};
 use ows::sync::conflicts::{Conflict, Keep, list, resolve};
@@ -20,7 +21,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::bisync::agreed;
-use crate::support::{Pair, TRANSIENT, clean, files, kept};
+use crate::support::{Pair, TRANSIENT, clean, files, kept, kind};
 
 /// A store that takes no notice of what is to be absent or unchanged.
 fn weak(options: MemoryOptions) -> MemoryOptions {
@@ -539,5 +540,28 @@ async fn uniting_both_sides_again_and_again_makes_no_copies_of_copies() {
             }
             pair.later();
         }
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_the_other_side_has_deleted_is_kept_when_it_is_all_that_is_left() {
+    for options in [
+        MemoryOptions::s3(),
+        MemoryOptions::folder(),
+        MemoryOptions::drive(),
+    ] {
+        let base = &[("a", "1"), ("a.conflict", "X"), ("b", "2")];
+        let mut pair = agreed(options, base).await;
+        pair.settings.trash_local = false;
+        pair.settings.trash_remote = false;
+        // There the copy got the name; here a folder did.
+        pair.store.insert("a", b"X");
+        pair.store.remove("a.conflict");
+        pair.local.remove("a");
+        pair.local.write("a/new", "3");
+        clean(&pair.sync().await);
+        let expected = files(&[("a.conflict", "X"), ("a/new", "3"), ("b", "2")]);
+        assert_eq!(pair.workspace(), expected);
+        pair.assert_converged().await;
     }
 }
