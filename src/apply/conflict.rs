@@ -133,7 +133,14 @@ impl Applier {
             (Keeps::Local, _, Some(remote)) | (Keeps::Folder, None, Some(remote)) => remote,
             (Keeps::Remote | Keeps::Folder, Some(seen), _) => {
                 let (local, path) = (Arc::clone(&self.local), action.key.path.clone());
-                let hashed = blocking(move || local.hash(&path)).await??;
+                let hashed = blocking(move || {
+                    // It would not give way in the end, and each run would make a copy of what it holds by then.
+                    if local.is_live_database(&path)? {
+                        return Err(LocalError::new(LocalErrorKind::InUse, "replace", &path));
+                    }
+                    local.hash(&path)
+                })
+                .await??;
                 if !hashed.fingerprint.same_attributes(seen) {
                     return Err(Problem::Changing);
                 }

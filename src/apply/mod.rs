@@ -30,7 +30,7 @@ use tokio::task::JoinSet;
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::ids::{PairId, RunId};
-use crate::local::{LocalFolder, ReplicaId};
+use crate::local::{LocalFolder, ReplicaId, is_half_of_database};
 use crate::plan::{Action, Fates, Op, Plan, Record, Side, merge};
 use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
@@ -232,14 +232,20 @@ impl Applier {
         let (files, folders): (Vec<_>, Vec<_>) = actions
             .into_iter()
             .partition(|action| action.key.kind == EntryKind::File);
-        let mut files = files.into_iter();
-        loop {
-            let batch: Vec<_> = files.by_ref().take(DELETE_BATCH).collect();
-            if batch.is_empty() {
-                break;
+        // While the other half of a database is there it counts as open.
+        let (halves, files): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .partition(|action| is_half_of_database(&action.key.path));
+        for files in [halves, files] {
+            let mut files = files.into_iter();
+            loop {
+                let batch: Vec<_> = files.by_ref().take(DELETE_BATCH).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                self.check_root()?;
+                self.side_by_side(batch).await?;
             }
-            self.check_root()?;
-            self.side_by_side(batch).await?;
         }
         self.one_by_one(folders).await
     }

@@ -565,3 +565,32 @@ async fn a_copy_that_the_other_side_has_deleted_is_kept_when_it_is_all_that_is_l
         pair.assert_converged().await;
     }
 }
+
+#[tokio::test]
+async fn a_conflict_about_an_open_database_waits_and_makes_no_copies() {
+    let database = |text: &str| format!("SQLite format 3\0{text}");
+    let mut pair = agreed(MemoryOptions::s3(), &[("x.db", &database("1")), ("b", "2")]).await;
+    pair.settings.conflict_resolve = Resolve::Always(Side::Remote);
+    pair.store.insert("x.db", database("there").as_bytes());
+    pair.local.write("x.db-wal", "not in it yet");
+    for round in 0..3 {
+        pair.local.write("x.db", database(&format!("here {round}")));
+        pair.later();
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        let paths: Vec<_> = pair.workspace().into_keys().collect();
+        assert_eq!(paths, ["b", "x.db", "x.db-wal"]);
+    }
+    // Closed.
+    pair.local.remove("x.db-wal");
+    clean(&pair.sync().await);
+    assert_eq!(
+        pair.workspace(),
+        files(&[
+            ("b", "2"),
+            ("x.db", &database("there")),
+            ("x.db.conflict", &database("here 2")),
+        ])
+    );
+    pair.assert_converged().await;
+}
