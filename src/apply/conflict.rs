@@ -21,6 +21,7 @@ use super::upload::blocking;
 use super::{Applier, lock, sides_equal};
 use crate::local::{
     Commit, Displace, Expect, Hashed, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId,
+    UnknownReason,
 };
 use crate::plan::{Action, Keeps, Op, merge};
 use crate::state::ConflictRecord;
@@ -193,6 +194,13 @@ impl Applier {
             Some(Observed::Entry(entry)) if entry.key.kind == EntryKind::File => {
                 local.hash(&look).map(|hashed| Some(Some(hashed)))
             }
+            // No other number makes it shorter.
+            Some(Observed::Unknown {
+                reason: UnknownReason::Unreadable(error),
+                ..
+            }) if error.kind() == std::io::ErrorKind::InvalidFilename => {
+                Err(LocalError::io("copy it to", &look, error))
+            }
             Some(_) => Ok(None),
         })
         .await??;
@@ -308,6 +316,7 @@ impl Applier {
                 self.upload(&upload, Reading::Whole).await?
             }
         };
+        self.shared.naming.settled(row.key.path.clone());
         Ok(self.base.agreed(row).await?)
     }
 
@@ -323,7 +332,6 @@ impl Applier {
         self.state.forget_conflict(&self.pair, &taken).await?;
         Ok(renamed)
     }
-        self.shared.naming.settled(row.key.path.clone());
 }
 
 /// Lets the conflicts about one name, and about the copies beside it, be settled one after the other, and knows where
@@ -340,6 +348,18 @@ impl Naming {
         let turn = Arc::clone(lock(&self.turns).entry(original).or_default());
         turn.lock_owned().await
     }
+
+    /// The copy is on both sides.
+    fn settled(&self, copy: RelPath) {
+        lock(&self.copies).insert(copy);
+    }
+
+    /// Whether a conflict of this run has found its copy where the plan, which was made before, saw a file to be sent or to
+    /// be deleted. It is on both sides now, and it may be all that is left of what gave its name up.
+    pub(super) fn has_overtaken(&self, action: &Action) -> bool {
+        matches!(action.op, Op::Upload | Op::DeleteLocal)
+            && lock(&self.copies).contains(&action.key.path)
+    }
 }
 
 /// The same action with another operation that keeps nothing: what it displaces has its copy.
@@ -355,18 +375,6 @@ fn unkept(action: &Action, op: Op) -> Action {
 fn copy_local(
     local: &LocalFolder,
     from: &RelPath,
-
-    /// The copy is on both sides.
-    fn settled(&self, copy: RelPath) {
-        lock(&self.copies).insert(copy);
-    }
-
-    /// Whether a conflict of this run has found its copy where the plan, which was made before, saw a file to be sent or to
-    /// be deleted. It is on both sides now, and it may be all that is left of what gave its name up.
-    pub(super) fn has_overtaken(&self, action: &Action) -> bool {
-        matches!(action.op, Op::Upload | Op::DeleteLocal)
-            && lock(&self.copies).contains(&action.key.path)
-    }
     to: &RelPath,
     expected: &LocalFingerprint,
     replica: &ReplicaId,

@@ -594,3 +594,17 @@ async fn a_conflict_about_an_open_database_waits_and_makes_no_copies() {
     );
     pair.assert_converged().await;
 }
+
+#[tokio::test]
+async fn a_name_that_is_too_long_for_a_copy_is_left_alone_and_no_other_number_is_tried() {
+    let name = "n".repeat(250);
+    let pair = agreed(MemoryOptions::s3(), &[(&name, "1"), ("b", "2")]).await;
+    pair.local.write(&name, "here");
+    pair.store.insert(&name, b"there");
+    let finished = pair.sync().await;
+    assert_eq!(kind(&finished), Some(FailureKind::Partial));
+    let message = &finished.report.errors[0].message;
+    assert!(message.contains("could not copy it to"), "{message}");
+    assert_eq!(pair.workspace(), files(&[("b", "2"), (&name, "here")]));
+    assert_eq!(pair.remote(), files(&[("b", "2"), (&name, "there")]));
+}
