@@ -15,6 +15,7 @@ mod fetch;
 mod moves;
 mod outcome;
 mod parts;
+mod patterns;
 mod remove;
 mod source;
 mod upload;
@@ -309,6 +310,9 @@ impl Applier {
     }
 
     async fn act(self: Arc<Self>, action: Action, reading: source::Reading) {
+        if self.shared.naming.has_overtaken(&action) {
+            return;
+        }
         if action.op == Op::Upload && self.shared.uploads_stopped.load(Ordering::Relaxed) {
             let text =
                 "not uploaded: the remote has no room; free space there and run again".to_owned();
@@ -316,9 +320,6 @@ impl Applier {
             return;
         }
         let result = self
-        if self.shared.naming.has_overtaken(&action) {
-            return;
-        }
             .cancel
             .unless_stopped(self.carry_out(&action, reading))
             .await;
@@ -358,6 +359,7 @@ impl Applier {
         if action.op.writes_to() == Side::Remote {
             self.may_write().await?;
         }
+        self.patterns_stay_usable(action).await?;
         let path = &action.key.path;
         match &action.op {
             Op::Upload => {
@@ -444,6 +446,7 @@ impl Applier {
                 .warnings
                 .push(format!("`{}`: {}", line.path, line.reason));
         }
+        tally.warnings.extend(patterns::warning(action));
         if self.keep_actions {
             tally.actions.push(line);
         }

@@ -501,6 +501,61 @@ async fn a_file_on_both_sides_gives_its_name_up_to_what_is_put_below_it_in_the_r
 }
 
 #[tokio::test]
+async fn patterns_that_cannot_be_used_stay_where_they_are_and_the_rest_goes_on() {
+    for options in every_kind() {
+        let mut pair = agreed(options, &[("a", "1"), ("b", "2")]).await;
+        pair.settings.conflict_resolve = Resolve::Always(Side::Remote);
+        for (path, content) in [
+            (".sync-excludes", "[bad\n"),
+            (".sync-excludes/x", "in a folder"),
+        ] {
+            pair.store.insert(path, content.as_bytes());
+            pair.later();
+            assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+            pair.store.insert("a", path.as_bytes());
+            pair.later();
+            assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+            assert_eq!(pair.workspace(), files(&[("a", path), ("b", "2")]));
+            // What is left out here stays left out.
+            pair.local.write(".sync-excludes", "secret\n");
+            pair.local.write("secret", "left out");
+            pair.later();
+            for _ in 0..2 {
+                assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+                pair.later();
+            }
+            assert!(!pair.remote().contains_key("secret"));
+            pair.local.remove("secret");
+            pair.local.remove(".sync-excludes");
+            pair.store.remove(path);
+            pair.store.remove(".sync-excludes");
+            pair.later();
+            clean(&pair.sync().await);
+        }
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_person_hears_that_other_patterns_came_from_the_remote() {
+    for content in [Some("*.log\n"), None::<&str>] {
+        let base = &[(".sync-excludes", "secret\n"), ("b", "2")];
+        let pair = agreed(MemoryOptions::s3(), base).await;
+        pair.store.remove(".sync-excludes");
+        if let Some(content) = content {
+            pair.store.insert(".sync-excludes", content.as_bytes());
+        }
+        pair.later();
+        let finished = pair.sync().await;
+        clean(&finished);
+        let [warning] = &finished.report.warnings[..] else {
+            panic!("{:?}", finished.report.warnings);
+        };
+        assert!(warning.contains("what it left out"), "{warning}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_volume_that_was_filled_in_part_deletes_nothing_there() {
     let base: Vec<(String, String)> = (0..20)
         .map(|number| (format!("d/f{number:02}"), format!("content {number}")))
