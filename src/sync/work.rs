@@ -142,7 +142,9 @@ impl Run<'_> {
         let keeps_all = self.keeps_all(opened, plan).await?;
         let marker = if changes_base {
             others::note_beginning(self, opened).await?;
-            if self.settings.mode == SyncMode::Bisync && roots::is_another_folder(opened)? {
+            let brings_back = opened.has_base
+                && (direction != Direction::Both || roots::is_another_folder(opened)?);
+            if self.settings.mode == SyncMode::Bisync && brings_back {
                 self.forget_what_is_missing(opened, plan).await?;
             }
             roots::begin(opened, direction).await?;
@@ -158,14 +160,17 @@ impl Run<'_> {
         Ok((Arc::new(applier), writer))
     }
 
-    /// The base is about to follow another folder, and what is missing in that one was deleted by nobody. Before the folder
-    /// is marked the base forgets what the run is to bring, and what it leaves alone: a run that is killed, or a download
-    /// that fails, leaves what is new in the remote then, and not what seems to be deleted here.
+    /// What is missing in another folder than the one that the base was made in was deleted by nobody, and what a one-way
+    /// run or a resync brings back is not to be deleted after all. Before anything is done, and before the folder is marked,
+    /// the base forgets that, and what the run leaves alone: where a transfer fails, or the run is killed, the next one
+    /// finds what is new on one side, and not what seems to be deleted on the other.
     async fn forget_what_is_missing(&self, opened: &Opened, plan: &Plan) -> Outcome<()> {
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let base = writer.handle();
-        let fills = plan.actions().filter(|action| {
-            action.local.is_none() && matches!(action.op, Op::Download | Op::CreateDirLocal)
+        let fills = plan.actions().filter(|action| match action.op {
+            Op::Download | Op::CreateDirLocal => action.local.is_none(),
+            Op::Upload | Op::CreateDirRemote => action.remote.is_none(),
+            _ => false,
         });
         let left = plan.records.iter().filter_map(|record| match record {
             Record::Forget(key) => Some(key),

@@ -619,3 +619,30 @@ async fn what_has_no_room_in_a_new_volume_is_not_deleted_there() {
         pair.assert_converged().await;
     }
 }
+
+#[tokio::test]
+async fn what_a_one_way_run_could_not_bring_back_is_not_deleted_by_the_next_run() {
+    for options in every_kind() {
+        for (direction, transfer) in [
+            (Direction::Pull, Operation::Get),
+            (Direction::Push, Operation::Put),
+        ] {
+            let base = &[("a", "1"), ("b", "2"), ("c", "3")];
+            let pair = agreed(options.clone(), base).await;
+            if direction == Direction::Pull {
+                pair.local.remove("b");
+            } else {
+                pair.store.remove("b");
+            }
+            pair.faults
+                .add(Fault::on(transfer).at("b").nth(1).before(TRANSIENT));
+            let finished = pair.directed(direction).await;
+            assert_eq!(kind(&finished), Some(FailureKind::Partial));
+            pair.faults.assert_all_reached();
+            pair.later();
+            clean(&pair.sync().await);
+            assert_eq!(pair.workspace(), files(base));
+            pair.assert_converged().await;
+        }
+    }
+}
