@@ -222,6 +222,7 @@ async fn plan(case: &str, place: &Path, paths: u64, real: u64) -> String {
         direction: Direction::Push,
         caution: Caution::None,
         ignore_base: false,
+        others_write: false,
         resolve: Resolve::Newer,
         remote_folders: false,
         remote_moves: true,

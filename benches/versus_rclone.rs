@@ -21,6 +21,11 @@
 //! | `large` | the first push of 10 files of 100 MB |
 //! | `mirror-10000` | mirror mode: the first pull of 10,000 files of 1 to 8 KiB into an empty folder |
 //! | `changed-100` | a push of 100 changed files of 50,000 |
+//! | `bisync-noop` | a run in both directions that finds 50,000 files in sync |
+//! | `bisync-changed-100` | one that carries 100 changed files of 50,000 over |
+//!
+//! In both directions `rclone plugin` has the options that the OpenClaw plugin gives it, and `rclone best` compares by the
+//! hashes of listings. Each has a bucket of its own, since each remembers what it left there.
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
@@ -52,7 +57,15 @@ fn main() {
         about(&ows(), "--version"),
         about(&rclone, "version")
     );
-    for case in [noop(), small(), large(), mirror(), changed()] {
+    for case in [
+        noop(),
+        small(),
+        large(),
+        mirror(),
+        changed(),
+        bisync_noop(),
+        bisync_changed(),
+    ] {
         for latency in [0, 20] {
             if format!("{}-{latency}ms", case.name).contains(&only) {
                 run_case(&case, latency, runs, &server, &rclone);
@@ -80,6 +93,7 @@ fn about(program: &Path, option: &str) -> String {
 /// A case: its tree, and rclone's flags that do best in it.
 struct Case {
     name: &'static str,
+    way: Way,
     /// What is there when the clock starts.
     start: Start,
     fill: fn(&TempTree),
@@ -87,7 +101,7 @@ struct Case {
     flags: Vec<(&'static str, Vec<&'static str>)>,
 }
 
-/// What is there when the clock starts, and so which way the files go.
+/// What is there when the clock starts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     /// The tree alone: everything is pushed.
@@ -100,12 +114,21 @@ enum Start {
     Remote,
 }
 
+/// Which way the files go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Push,
+    Pull,
+    Both,
+}
+
 /// How many files are rewritten before each push of [`Start::Changed`].
 const CHANGED: usize = 100;
 
 fn noop() -> Case {
     Case {
         name: "noop",
+        way: Way::Push,
         start: Start::InSync,
         fill: many_files,
         flags: vec![
@@ -121,6 +144,7 @@ fn noop() -> Case {
 fn small() -> Case {
     Case {
         name: "small",
+        way: Way::Push,
         start: Start::Empty,
         fill: small_files,
         flags: vec![
@@ -144,6 +168,7 @@ fn small() -> Case {
 fn large() -> Case {
     Case {
         name: "large",
+        way: Way::Push,
         start: Start::Empty,
         fill: |tree| {
             for index in 0..10 {
@@ -186,6 +211,7 @@ fn large() -> Case {
 fn mirror() -> Case {
     Case {
         name: "mirror-10000",
+        way: Way::Pull,
         start: Start::Remote,
         fill: small_files,
         flags: vec![
@@ -208,6 +234,7 @@ fn mirror() -> Case {
 fn changed() -> Case {
     Case {
         name: "changed-100",
+        way: Way::Push,
         start: Start::Changed,
         fill: many_files,
         flags: vec![
@@ -228,6 +255,56 @@ fn changed() -> Case {
             ),
         ],
     }
+}
+
+fn bisync_noop() -> Case {
+    Case {
+        name: "bisync-noop",
+        way: Way::Both,
+        start: Start::InSync,
+        fill: many_files,
+        flags: bisync_flags(),
+    }
+}
+
+fn bisync_changed() -> Case {
+    Case {
+        name: "bisync-changed-100",
+        way: Way::Both,
+        start: Start::Changed,
+        fill: many_files,
+        flags: bisync_flags(),
+    }
+}
+
+fn bisync_flags() -> Vec<(&'static str, Vec<&'static str>)> {
+    let plugin = [
+        "--conflict-resolve",
+        "newer",
+        "--conflict-suffix",
+        ".conflict",
+        "--max-lock",
+        "15m",
+        "--recover",
+        "--resilient",
+        "--exclude",
+        "**/.DS_Store",
+    ];
+    let best = [
+        "--fast-list",
+        "--compare",
+        "size,checksum",
+        "--transfers",
+        "32",
+        "--checkers",
+        "32",
+        "--s3-no-head",
+        "--s3-no-check-bucket",
+    ];
+    vec![
+        ("rclone plugin", plugin.to_vec()),
+        ("rclone best", [&plugin[..], &best].concat()),
+    ]
 }
 
 fn many_files(tree: &TempTree) {
@@ -288,14 +365,12 @@ fn run_case(case: &Case, latency: u32, runs: usize, server: &S3, rclone: &Path) 
     let tree = TempTree::new();
     (case.fill)(&tree);
     let (places, target) = (TempTree::new(), TempTree::new());
-    let pushes = |tree| {
-        let mut clients = vec![ows_client(server, tree, &places, "mailbox")];
-        for (name, flags) in &case.flags {
-            clients.push(rclone_client(server, tree, rclone, name, flags, Way::Push));
+    let mut clients = match case.way {
+        Way::Both => bisyncs(case, server, &tree, &places, rclone),
+        Way::Push | Way::Pull => {
+            one_way(case, server, &tree, &places, rclone, ("mailbox", Way::Push))
         }
-        clients
     };
-    let mut clients = pushes(&tree);
     std::thread::sleep(REST);
     server.post("/latency?ms=0");
     if case.start != Start::Empty {
@@ -305,17 +380,14 @@ fn run_case(case: &Case, latency: u32, runs: usize, server: &S3, rclone: &Path) 
         }
     }
     if case.start == Start::Remote {
-        clients = vec![ows_client(server, &target, &places, "mirror")];
-        for (name, flags) in &case.flags {
-            clients.push(rclone_client(
-                server,
-                &target,
-                rclone,
-                name,
-                flags,
-                Way::Pull,
-            ));
-        }
+        clients = one_way(
+            case,
+            server,
+            &target,
+            &places,
+            rclone,
+            ("mirror", Way::Pull),
+        );
     }
     let mut taken: Vec<Vec<Figures>> = clients.iter().map(|_| Vec::new()).collect();
     server.post(&format!("/latency?ms={latency}"));
@@ -345,11 +417,56 @@ fn run_case(case: &Case, latency: u32, runs: usize, server: &S3, rclone: &Path) 
     print_case(case.name, latency, &clients, &taken);
 }
 
-/// Which way the files go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Push,
-    Pull,
+/// The clients of a case in which one side is the truth: `ows` in this mode, and rclone's sync.
+fn one_way<'a>(
+    case: &'a Case,
+    server: &'a S3,
+    tree: &'a TempTree,
+    places: &'a TempTree,
+    rclone: &'a Path,
+    (mode, way): (&str, Way),
+) -> Vec<Client<'a>> {
+    let mut clients = vec![ows_client(server, tree, places, mode)];
+    for (name, flags) in &case.flags {
+        clients.push(rclone_client(server, tree, rclone, name, flags, way));
+    }
+    clients
+}
+
+/// The clients of a case in which both sides may change.
+fn bisyncs<'a>(
+    case: &'a Case,
+    server: &'a S3,
+    tree: &'a TempTree,
+    places: &'a TempTree,
+    rclone: &'a Path,
+) -> Vec<Client<'a>> {
+    let mut clients = vec![ows_client(server, tree, places, "bisync")];
+    for ((name, flags), bucket) in case.flags.iter().zip(&server.buckets[1..]) {
+        let work = places.join(&format!("work of {name}"));
+        let forgotten = work.clone();
+        let remote = format!("bench:{bucket}/ws");
+        clients.push(Client {
+            name,
+            bucket: (*bucket).to_owned(),
+            command: Box::new(move || {
+                let mut command = rclone_command(server, rclone, "bisync");
+                command.arg(&remote).arg(tree.path()).args(flags);
+                // Without listings of an earlier run there is nothing to go on from.
+                if !work.exists() {
+                    command.arg("--resync");
+                }
+                command.arg("--workdir").arg(&work);
+                command
+            }),
+            reset: Box::new(move || {
+                if forgotten.exists() {
+                    fs::remove_dir_all(&forgotten).expect("it can be removed");
+                }
+            }),
+        });
+    }
+    clients
 }
 
 fn clear(tree: &TempTree) {
@@ -420,36 +537,43 @@ fn rclone_client<'a>(
         name,
         bucket,
         command: Box::new(move || {
-            let mut command = Command::new(program);
-            command.args([
-                "sync",
-                "--config",
-                "/dev/null",
-                "--exclude",
-                "/.ows/**",
-                "--exclude",
-                "/_inbox/**",
-            ]);
+            let mut command = rclone_command(server, program, "sync");
             command.args(flags);
-            match way {
-                Way::Push => command.arg(tree.path()).arg(&remote),
-                Way::Pull => command.arg(&remote).arg(tree.path()),
-            };
-            for (key, value) in [
-                ("TYPE", "s3"),
-                ("PROVIDER", "Other"),
-                ("ENDPOINT", &server.endpoint),
-                ("REGION", "us-east-1"),
-                ("ACCESS_KEY_ID", &server.access_key),
-                ("SECRET_ACCESS_KEY", &server.secret_key),
-                ("FORCE_PATH_STYLE", "true"),
-            ] {
-                command.env(format!("RCLONE_CONFIG_BENCH_{key}"), value);
+            if way == Way::Pull {
+                command.arg(&remote).arg(tree.path());
+            } else {
+                command.arg(tree.path()).arg(&remote);
             }
             command
         }),
         reset: Box::new(|| {}),
     }
+}
+
+/// rclone with the server as its remote `bench`, blind to what is ours.
+fn rclone_command(server: &S3, program: &Path, verb: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([
+        verb,
+        "--config",
+        "/dev/null",
+        "--exclude",
+        "/.ows/**",
+        "--exclude",
+        "/_inbox/**",
+    ]);
+    for (key, value) in [
+        ("TYPE", "s3"),
+        ("PROVIDER", "Other"),
+        ("ENDPOINT", &server.endpoint),
+        ("REGION", "us-east-1"),
+        ("ACCESS_KEY_ID", &server.access_key),
+        ("SECRET_ACCESS_KEY", &server.secret_key),
+        ("FORCE_PATH_STYLE", "true"),
+    ] {
+        command.env(format!("RCLONE_CONFIG_BENCH_{key}"), value);
+    }
+    command
 }
 
 /// What one run took.
@@ -569,7 +693,7 @@ struct S3 {
     endpoint: String,
     access_key: String,
     secret_key: String,
-    buckets: [&'static str; 2],
+    buckets: [&'static str; 3],
 }
 
 impl S3 {
@@ -594,9 +718,11 @@ impl S3 {
             .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
             .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .expect("cargo names what it built");
-        let buckets = ["bench-ows", "bench-rclone"];
+        let buckets = ["bench-ows", "bench-rclone", "bench-rclone-too"];
         let mut command = Command::new(program);
-        command.args(["--bucket", buckets[0], "--bucket", buckets[1]]);
+        for bucket in buckets {
+            command.args(["--bucket", bucket]);
+        }
         // It ends when its stdin is closed.
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = Child::spawn(&mut command).expect("the server can be started");

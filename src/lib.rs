@@ -11,6 +11,7 @@
 //! - [`daemon`]: runs at intervals; the schedule is pure.
 //! - [`plan`]: pure. The table for one path, the planner, the guards. No I/O, no clock, no async.
 //! - [`apply`]: carries a plan out: order, concurrency, checks before and after, a commit per action.
+//! - [`backup`]: snapshots: their names, formats and retention, and how one is read back.
 //! - [`local`], [`pattern`]: the local folder, reached through one handle that no link can escape; rclone's patterns.
 //! - [`state`]: everything that is remembered, in SQLite. The only SQL of the project.
 //! - [`error`], [`report`], [`cancel`]: what a person reads, what a run tells, what stops it.
@@ -65,6 +66,7 @@
 //! ```
 
 pub mod apply;
+pub mod backup;
 pub mod cancel;
 pub mod config;
 pub mod daemon;

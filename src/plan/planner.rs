@@ -45,6 +45,10 @@ pub struct Rules {
     /// The base counts only where both sides are still as it says: elsewhere it is as if there were none. For whoever
     /// unites both sides anew.
     pub ignore_base: bool,
+    /// Others write to the remote as this replica does: what stands in the place of an upload of ours is theirs, and never
+    /// taken for what the store made of ours, whatever its time says. Clocks go back, and within one second two hosts may
+    /// store a file each.
+    pub others_write: bool,
     /// Who keeps the name in a conflict.
     pub resolve: Resolve,
     /// The remote has folders of its own; without them, folders take no part.
@@ -107,12 +111,10 @@ impl Planner {
 
     /// Takes the next triple.
     pub fn push(&mut self, mut triple: Triple) {
-        if self.unites()
+        if self.rules.others_write
             && let (Some(base), Some(remote)) = (&mut triple.base, &triple.remote)
             && !base.remote.same_version(remote)
         {
-            // Where others write too, another version is not taken for what the store made of ours, whatever its time says:
-            // clocks go back, and within one second two hosts may store a file each.
             base.remote.own = false;
         }
         if triple.remote.is_some() {

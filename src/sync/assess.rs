@@ -27,6 +27,7 @@ impl Run<'_> {
                 asked_for => asked_for,
             },
             ignore_base: self.ignores_base(opened),
+            others_write: self.settings.mode == SyncMode::Bisync,
             resolve: self.settings.conflict_resolve,
             remote_folders: capabilities.folders,
             remote_moves: capabilities.rename || capabilities.copy,

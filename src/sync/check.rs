@@ -121,6 +121,7 @@ async fn compare(
         direction: Direction::Push,
         caution: Caution::None,
         ignore_base: false,
+        others_write: false,
         resolve: Resolve::Newer,
         remote_folders: capabilities.folders,
         remote_moves: false,

@@ -10,7 +10,7 @@
 //! - After a rolled-back database the replica takes a new name, so that two hosts from one image part ways; it keeps
 //!   its base. The name changes in the database first, then in the folder; [`WAS`] tells a run that comes after a kill
 //!   in between that the marker is still ours.
-//! - A folder in bisync mode that lost its marker takes a new name, too ([`part_ways`]).
+//! - A folder that lost its marker takes a new name, too: see [`super::parting`].
 //! - A cautious run that did not come to its end is followed by another one: [`ROLLED_BACK`] remembers.
 //!
 //! What a checkpoint is made of is the affair of [`super::checkpoint`].
@@ -386,40 +386,6 @@ pub(super) async fn accept(
             opened.state.set_value(&pair, WAS, "").await?;
         }
     }
-    Ok(())
-}
-
-/// In bisync mode a folder that does not carry the marker, and that this run is about to take over, becomes a replica of
-/// another name that goes on from the same base. The folder of before may come back (a volume that was not mounted), with
-/// the marker that it had and with content that is older than the base is then: by its name it is known for another one,
-/// and nothing of it displaces anything.
-///
-/// # Errors
-/// When the marker cannot be read or the database not be written.
-pub(super) async fn part_ways(
-    run: &Run<'_>,
-    opened: &mut Opened,
-    observed: &Observed,
-) -> Outcome<()> {
-    let takes_over =
-        observed.plan.caution == Caution::OnlyAdd || observed.plan.actions().next().is_some();
-    // Of a generation that is not the first, some folder was marked before, though nothing may be left of its base.
-    let is_other = run.settings.mode == SyncMode::Bisync
-        && opened.pair.generation > 0
-        && takes_over
-        && roots::marker(&opened.local)?.as_ref() != Some(&opened.scope.replica);
-    if !is_other {
-        return Ok(());
-    }
-    // A kill before the folder is marked leaves it without a marker that is ours: the next run does all of this again.
-    let record = checkpoint::as_json(&Record::default())?;
-    let values = [(checkpoint::RECORD, record.as_str())];
-    let (new, generation) = (ReplicaId::random(), opened.pair.generation);
-    opened.pair = opened
-        .state
-        .rename_replica(&opened.pair.id, new.as_str(), generation, &values)
-        .await?;
-    opened.scope = Arc::new(roots::scope(run.settings, &opened.local, &opened.pair)?);
     Ok(())
 }
 

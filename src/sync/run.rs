@@ -415,9 +415,6 @@ impl Run<'_> {
             identity::accept(self, opened, finding, &looked.observed).await?;
         }
         let is_stopped = looked.stop.is_some();
-        if !is_stopped {
-            parting::part_ways(self, opened, &looked.observed).await?;
-        }
         match self
             .may_begin(opened, &looked.observed, is_stopped, with_mail)
             .await
@@ -440,7 +437,7 @@ impl Run<'_> {
             }
         }
         if looked.stop.is_none() {
-            identity::part_ways(self, opened, &looked.observed).await?;
+            parting::part_ways(self, opened, &looked.observed).await?;
         }
         Ok(looked)
     }

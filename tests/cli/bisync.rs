@@ -1,11 +1,14 @@
 //! Bisync by the real binary: first runs, `--resync`, conflicts, what is told of each path, guards and what they say to
 //! type, the daemon and the session hooks.
 
+use std::cell::RefCell;
+
 use insta::assert_snapshot;
+use ows_testkit::s3::{Op, Then, When};
 use regex::Regex;
 
 use crate::daemon::Daemon;
-use crate::support::World;
+use crate::support::{BUCKET, World, s3_config, server};
 
 /// The folder `cloud` as the remote, in bisync mode; `more` are keys of `sync`, each ended by a comma.
 fn bisync(more: &str) -> World {
@@ -609,7 +612,7 @@ fn a_folder_without_its_marker_is_only_filled_and_nothing_forces_more() {
             assert_snapshot!(ran.shown(), @r"
             exit code: 3
             --- stdout
-            1 downloaded, 1 left alone (1 B, 7 calls, [SECONDS] s)
+            1 downloaded, 1 left alone (1 B, 5 calls, [SECONDS] s)
             --- stderr
             warning: the local folder `[ROOT]/workspace` does not carry this replica's marker `.ows/replica`, so it is not known to be the folder that was synced before: this run only adds what is missing and marks the folder; the next run is an ordinary one, which takes what differs for new on both sides, and keeps it twice
             `b`: changed in the workspace, but this run only adds what is missing in the workspace, so it was left alone
@@ -671,6 +674,47 @@ fn a_push_from_an_unmarked_folder_stops_and_what_it_says_fills_it() {
     );
     assert_sides(&worlds[0], &[("a", "1"), ("b", "2")]);
     assert_sides(&worlds[1], &[("b", "2")]);
+}
+
+#[test]
+fn a_push_after_a_resync_that_did_not_come_to_its_end_stops_and_both_ways_out_work() {
+    let servers = RefCell::new(Vec::new());
+    let make = || {
+        let server = server();
+        let world = World::bare();
+        world.config(&s3_config(&server, "").replace("'mailbox'", "'bisync'"));
+        world.write("workspace/mine", "m");
+        for name in ["a", "b"] {
+            server.access().put(BUCKET, name, name);
+        }
+        let denied = When::op(Op::Get).key("b").always();
+        server
+            .access()
+            .fault(denied, Then::error(403, "AccessDenied"));
+        let ran = world.ows(&["sync", "--resync"]);
+        assert_eq!(ran.code, Some(3), "{}", ran.shown());
+        server.access().clear_faults();
+        servers.borrow_mut().push(server);
+        world
+    };
+    assert_snapshot!(make().ows(&["sync", "--direction", "push"]).shown(), @r"
+    exit code: 4
+    --- stderr
+    error: stopped by the guard `local-root`: the first run was uniting both sides, and that did not come to its end, so what is missing in the local folder was never there
+    hint: to go on: `ows sync`; to give the rest up, and make the remote equal to the workspace: `ows sync --direction push --force local-root`; nothing was changed
+    ");
+    servers.borrow_mut().clear();
+    let worlds = typed(
+        make,
+        &["sync", "--direction", "push"],
+        &["sync", "sync --direction push --force local-root"],
+    );
+    let names = |world: &World| side(world, "workspace").len();
+    assert_eq!(names(&worlds[0]), 3, "united");
+    assert_eq!(names(&worlds[1]), 2, "given up");
+    // The first was only asked what it would say.
+    let holds_b = |index: usize| servers.borrow()[index].access().get(BUCKET, "b").is_some();
+    assert_eq!((holds_b(1), holds_b(2)), (true, false));
 }
 
 #[test]

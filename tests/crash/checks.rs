@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ows_testkit::s3::Op;
 use ows_testkit::tree::{Files, OwsFolder, TreeEntry, read_files, snapshot_tree};
 
-use crate::mirror;
 use crate::place::{BUCKET, Mode, Place, Remote};
 use crate::work::{Digest, digest};
+use crate::{bisync, mirror};
 
 /// Everything, and then that one more run is quiet.
 pub fn all(place: &Place, what: &str) {
@@ -15,6 +15,7 @@ pub fn all(place: &Place, what: &str) {
     let remote = place.remote_files();
     match place.mode {
         Mode::Mirror => mirror::check(place, &local, &remote, what),
+        Mode::Bisync => bisync::check(place, &local, &remote, what),
         Mode::Mailbox => {
             trees_are_right(place, &local, &remote, what);
             each_drop_arrived_once(place, &local, what);

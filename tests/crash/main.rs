@@ -8,6 +8,7 @@
 //! - `OWS_KILLS`: how many kills at moments over all tests together; 20 by default, 500 in the soak.
 //! - `OWS_SEED`: replays the work and the moments. A moment is a time, so a replay hits the same place only about.
 
+mod bisync;
 mod checks;
 mod mirror;
 mod place;
@@ -152,6 +153,23 @@ fn mirror_runs_with_ingest_against_a_folder_survive_a_kill_at_any_moment() {
 fn first_mirror_runs_with_ingest_survive_a_kill_at_any_moment() {
     for remote in [RemoteKind::S3, RemoteKind::Folder] {
         first_runs_killed(Mode::Mirror, remote, seed() + 22, kills(5));
+    }
+}
+
+#[test]
+fn bisync_runs_against_s3_survive_a_kill_at_any_moment() {
+    killed_at_moments(Mode::Bisync, RemoteKind::S3, seed() + 30, kills(30));
+}
+
+#[test]
+fn bisync_runs_against_a_folder_survive_a_kill_at_any_moment() {
+    killed_at_moments(Mode::Bisync, RemoteKind::Folder, seed() + 31, kills(30));
+}
+
+#[test]
+fn first_bisync_runs_survive_a_kill_at_any_moment() {
+    for remote in [RemoteKind::S3, RemoteKind::Folder] {
+        first_runs_killed(Mode::Bisync, remote, seed() + 32, kills(10));
     }
 }
 

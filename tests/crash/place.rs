@@ -52,6 +52,8 @@ pub enum Mode {
     Mailbox,
     /// The folder `ws` of the workspace mirrors the remote, and `inbox` beside it is sent up.
     Mirror,
+    /// Both sides may change; the first run unites them.
+    Bisync,
 }
 
 pub struct Place {
@@ -100,6 +102,9 @@ impl Place {
         let mode = match self.mode {
             Mode::Mailbox => "mode: 'mailbox'",
             // People change most of the few files in each round.
+            Mode::Bisync => {
+                "mode: 'bisync', firstSync: 'merge', conflictResolve: 'remote', maxDelete: 100, maxChange: 100"
+            }
             Mode::Mirror => "mode: 'mirror', localPath: 'ws', ingest: true, maxDelete: 100",
         };
         match &self.remote {

@@ -7,8 +7,8 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 
-use crate::mirror;
 use crate::place::{Mode, Place};
+use crate::{bisync, mirror};
 
 pub const MIB: usize = 1 << 20;
 
@@ -25,6 +25,8 @@ pub struct Expected {
     pub displaced_here: BTreeSet<Digest>,
     /// The ingest folder.
     pub ingest: Files,
+    /// Paths that somebody has worked on in this round of a bisync.
+    pub touched: BTreeSet<String>,
     next: u64,
 }
 
@@ -38,8 +40,10 @@ pub fn digest(content: &[u8]) -> Digest {
 impl Place {
     /// A workspace to begin with, and drops that are there already.
     pub fn first_work(&mut self) {
-        if self.mode == Mode::Mirror {
-            return mirror::first_work(self);
+        match self.mode {
+            Mode::Mirror => return mirror::first_work(self),
+            Mode::Bisync => return bisync::first_work(self),
+            Mode::Mailbox => {}
         }
         for _ in 0..30 {
             let path = self.fresh_path();
@@ -56,8 +60,10 @@ impl Place {
 
     /// A round: files added, replaced, deleted, moved, turned into folders; edits and strays in the cloud; drops.
     pub fn work(&mut self) {
-        if self.mode == Mode::Mirror {
-            return mirror::work(self);
+        match self.mode {
+            Mode::Mirror => return mirror::work(self),
+            Mode::Bisync => return bisync::work(self),
+            Mode::Mailbox => {}
         }
         let before = self.expected.files.clone();
         for _ in 0..self.rng.random_range(4..10) {
@@ -89,8 +95,10 @@ impl Place {
 
     /// What people do while nothing runs, after a kill: the next run meets half of the old work and the new.
     pub fn more_work(&mut self) {
-        if self.mode == Mode::Mirror {
-            return mirror::more_work(self);
+        match self.mode {
+            Mode::Mirror => return mirror::more_work(self),
+            Mode::Bisync => return bisync::more_work(self),
+            Mode::Mailbox => {}
         }
         let path = self.fresh_path();
         let content = self.content(3000);

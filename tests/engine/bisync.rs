@@ -449,15 +449,21 @@ async fn a_volume_that_comes_back_overwrites_nothing_also_where_nothing_was_agre
 #[tokio::test]
 async fn what_another_host_stored_in_the_same_second_is_not_taken_for_ours() {
     for options in every_kind() {
-        let pair = bisync(options, &[("a", "ours"), ("keep", "x")], &[]);
-        clean(&pair.sync().await);
-        pair.store.insert("a", b"of another host");
-        pair.store.set_now(pair.store.now() - HOUR);
-        pair.store.insert("keep", b"z");
-        clean(&pair.sync().await);
-        let expected = files(&[("a", "of another host"), ("keep", "z")]);
-        assert_eq!(pair.workspace(), expected);
-        pair.assert_converged().await;
+        for direction in [None, Some(Direction::Pull)] {
+            let pair = bisync(options.clone(), &[("a", "ours"), ("keep", "x")], &[]);
+            clean(&pair.sync().await);
+            pair.store.insert("a", b"of another host");
+            pair.store.set_now(pair.store.now() - HOUR);
+            pair.store.insert("keep", b"z");
+            let options = SyncOptions {
+                direction,
+                ..SyncOptions::default()
+            };
+            clean(&pair.run(options).await);
+            let expected = files(&[("a", "of another host"), ("keep", "z")]);
+            assert_eq!(pair.workspace(), expected, "{direction:?}");
+            pair.assert_converged().await;
+        }
     }
 }
 

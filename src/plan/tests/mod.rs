@@ -101,6 +101,7 @@ fn other(side: Side) -> Side {
 fn rules(direction: Direction, world: &World) -> Rules {
     Rules {
         ignore_base: false,
+        others_write: false,
         resolve: Resolve::Newer,
         direction,
         caution: Caution::None,

@@ -1,0 +1,15 @@
+//! Snapshots: a stream of tar, gzip and age that the ordinary tools open, an index of its paths, and a manifest that
+//! makes it exist.
+//!
+//! # Map
+//! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
+//! - [`manifest`]: what a snapshot is made of; format 1.
+//! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
+//! - [`retention`]: which snapshots stay, as a pure function.
+//!
+//! Depends on `local` and `ows_providers`; nothing here knows of sync.
+
+pub mod entry;
+pub mod manifest;
+pub mod name;
+pub mod retention;
