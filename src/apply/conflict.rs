@@ -5,7 +5,7 @@
 //! were; the next one finds the copy, sees that it holds the same, and goes on from there, so that no copy is made of
 //! what has one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,7 @@ use super::upload::blocking;
 use super::{Applier, lock, sides_equal};
 use crate::local::{
     Commit, Displace, Expect, Hashed, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId,
+    UnknownReason,
 };
 use crate::plan::{Action, Keeps, Op, merge};
 use crate::state::ConflictRecord;
@@ -60,7 +61,7 @@ impl Applier {
         // To the end: another one would read what this one replaces.
         let _turn = self.shared.naming.turn(&action.key.path).await;
         let loser = self.loser(action, keeps).await?;
-        self.keep_copy(action, keeps, &loser).await?;
+        self.keep_copy(action, &loser).await?;
         match (keeps, loser) {
             (Keeps::Local, _) => {
                 let row = self
@@ -97,24 +98,12 @@ impl Applier {
 
     /// Sees to it that what gives its name up is on both sides under another one. Two hosts may choose the same name at
     /// once: whoever finds it taken looks for the next one, and takes the copy that it has made already along.
-    async fn keep_copy(
-        self: &Arc<Self>,
-        action: &Action,
-        keeps: Keeps,
-        loser: &Loser,
-    ) -> Result<(), Problem> {
+    async fn keep_copy(self: &Arc<Self>, action: &Action, loser: &Loser) -> Result<(), Problem> {
         let path = &action.key.path;
         let mut made = None;
         for tries_left in (0..TRIES).rev() {
             let place = self.place(path, loser).await?;
-            // Files make room for folders before anything is transferred, and among the transfers is that of a copy that
-            // an earlier run has left on this side alone. It has its turn.
-            let has_its_turn =
-                keeps == Keeps::Folder && place.local.is_some() && place.remote.is_none();
             self.remember(path, &place.path, loser).await?;
-            if has_its_turn {
-                return Ok(());
-            }
             match self.copy_aside(action, loser, place, &mut made).await {
                 Err(Problem::Left(why)) if tries_left > 0 => {
                     tracing::debug!(%path, why, "the copy of a conflict is tried again");
@@ -145,7 +134,14 @@ impl Applier {
             (Keeps::Local, _, Some(remote)) | (Keeps::Folder, None, Some(remote)) => remote,
             (Keeps::Remote | Keeps::Folder, Some(seen), _) => {
                 let (local, path) = (Arc::clone(&self.local), action.key.path.clone());
-                let hashed = blocking(move || local.hash(&path)).await??;
+                let hashed = blocking(move || {
+                    // It would not give way in the end, and each run would make a copy of what it holds by then.
+                    if local.is_live_database(&path)? {
+                        return Err(LocalError::new(LocalErrorKind::InUse, "replace", &path));
+                    }
+                    local.hash(&path)
+                })
+                .await??;
                 if !hashed.fingerprint.same_attributes(seen) {
                     return Err(Problem::Changing);
                 }
@@ -197,6 +193,13 @@ impl Applier {
             None => Ok(Some(None)),
             Some(Observed::Entry(entry)) if entry.key.kind == EntryKind::File => {
                 local.hash(&look).map(|hashed| Some(Some(hashed)))
+            }
+            // No other number makes it shorter.
+            Some(Observed::Unknown {
+                reason: UnknownReason::Unreadable(error),
+                ..
+            }) if error.kind() == std::io::ErrorKind::InvalidFilename => {
+                Err(LocalError::io("copy it to", &look, error))
             }
             Some(_) => Ok(None),
         })
@@ -313,6 +316,7 @@ impl Applier {
                 self.upload(&upload, Reading::Whole).await?
             }
         };
+        self.shared.naming.settled(row.key.path.clone());
         Ok(self.base.agreed(row).await?)
     }
 
@@ -330,15 +334,31 @@ impl Applier {
     }
 }
 
-/// Lets the conflicts about one name, and about the copies beside it, be settled one after the other.
+/// Lets the conflicts about one name, and about the copies beside it, be settled one after the other, and knows where
+/// they have put their copies.
 #[derive(Debug, Default)]
-pub(super) struct Naming(Mutex<HashMap<RelPath, Arc<tokio::sync::Mutex<()>>>>);
+pub(super) struct Naming {
+    turns: Mutex<HashMap<RelPath, Arc<tokio::sync::Mutex<()>>>>,
+    copies: Mutex<HashSet<RelPath>>,
+}
 
 impl Naming {
     async fn turn(&self, path: &RelPath) -> tokio::sync::OwnedMutexGuard<()> {
         let original = merge::original_of(path).unwrap_or_else(|| path.clone());
-        let turn = Arc::clone(lock(&self.0).entry(original).or_default());
+        let turn = Arc::clone(lock(&self.turns).entry(original).or_default());
         turn.lock_owned().await
+    }
+
+    /// The copy is on both sides.
+    fn settled(&self, copy: RelPath) {
+        lock(&self.copies).insert(copy);
+    }
+
+    /// Whether a conflict of this run has found its copy where the plan, which was made before, saw a file to be sent or to
+    /// be deleted. It is on both sides now, and it may be all that is left of what gave its name up.
+    pub(super) fn has_overtaken(&self, action: &Action) -> bool {
+        matches!(action.op, Op::Upload | Op::DeleteLocal)
+            && lock(&self.copies).contains(&action.key.path)
     }
 }
 

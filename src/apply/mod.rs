@@ -15,6 +15,7 @@ mod fetch;
 mod moves;
 mod outcome;
 mod parts;
+mod patterns;
 mod remove;
 mod source;
 mod upload;
@@ -30,7 +31,7 @@ use tokio::task::JoinSet;
 use crate::cancel::Cancel;
 use crate::error::Failure;
 use crate::ids::{PairId, RunId};
-use crate::local::{LocalFolder, ReplicaId};
+use crate::local::{LocalFolder, ReplicaId, is_half_of_database};
 use crate::plan::{Action, Fates, Op, Plan, Record, Side, merge};
 use crate::report::{ActionLine, Reporter};
 use crate::state::{BaseHandle, State};
@@ -232,14 +233,20 @@ impl Applier {
         let (files, folders): (Vec<_>, Vec<_>) = actions
             .into_iter()
             .partition(|action| action.key.kind == EntryKind::File);
-        let mut files = files.into_iter();
-        loop {
-            let batch: Vec<_> = files.by_ref().take(DELETE_BATCH).collect();
-            if batch.is_empty() {
-                break;
+        // While the other half of a database is there it counts as open.
+        let (halves, files): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .partition(|action| is_half_of_database(&action.key.path));
+        for files in [halves, files] {
+            let mut files = files.into_iter();
+            loop {
+                let batch: Vec<_> = files.by_ref().take(DELETE_BATCH).collect();
+                if batch.is_empty() {
+                    break;
+                }
+                self.check_root()?;
+                self.side_by_side(batch).await?;
             }
-            self.check_root()?;
-            self.side_by_side(batch).await?;
         }
         self.one_by_one(folders).await
     }
@@ -303,6 +310,9 @@ impl Applier {
     }
 
     async fn act(self: Arc<Self>, action: Action, reading: source::Reading) {
+        if self.shared.naming.has_overtaken(&action) {
+            return;
+        }
         if action.op == Op::Upload && self.shared.uploads_stopped.load(Ordering::Relaxed) {
             let text =
                 "not uploaded: the remote has no room; free space there and run again".to_owned();
@@ -349,6 +359,7 @@ impl Applier {
         if action.op.writes_to() == Side::Remote {
             self.may_write().await?;
         }
+        self.patterns_stay_usable(action).await?;
         let path = &action.key.path;
         match &action.op {
             Op::Upload => {
@@ -435,6 +446,7 @@ impl Applier {
                 .warnings
                 .push(format!("`{}`: {}", line.path, line.reason));
         }
+        tally.warnings.extend(patterns::warning(action));
         if self.keep_actions {
             tally.actions.push(line);
         }

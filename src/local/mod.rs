@@ -44,6 +44,15 @@ pub const OWN_FOLDER: &str = ".ows";
 /// The first bytes of a SQLite database.
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
+/// How the names of the files end in which SQLite keeps what is not in the database yet.
+const OTHER_HALVES: [&str; 2] = ["-wal", "-journal"];
+
+/// Whether a file may be the other half of a database.
+pub fn is_half_of_database(path: &RelPath) -> bool {
+    let name = path.name();
+    OTHER_HALVES.iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// A local folder, held open.
 #[derive(Debug, Clone)]
 pub struct LocalFolder {
@@ -169,7 +178,7 @@ impl LocalFolder {
     pub fn is_live_database(&self, path: &RelPath) -> Result<bool, LocalError> {
         const DOING: &str = "read";
         let mut beside = false;
-        for suffix in ["-wal", "-journal"] {
+        for suffix in OTHER_HALVES {
             let companion = path
                 .with_name(&format!("{}{suffix}", path.name()))
                 .map_err(|_| LocalError::new(LocalErrorKind::Io, DOING, path))?;

@@ -82,7 +82,8 @@ impl LocalFolder {
     /// folder it lies now.
     ///
     /// # Errors
-    /// [`LocalErrorKind::Changed`] or [`LocalErrorKind::NotFound`] when the file is not as expected, and what the system
+    /// [`LocalErrorKind::Changed`] or [`LocalErrorKind::NotFound`] when the file is not as expected,
+    /// [`LocalErrorKind::InUse`] when it is a live database, whose last changes are in its other half, and what the system
     /// says; the file is where it was then.
     pub fn remove(
         &self,
@@ -105,6 +106,9 @@ impl LocalFolder {
             }
         };
         look()?;
+        if self.is_live_database(path)? {
+            return Err(LocalError::new(LocalErrorKind::InUse, DOING, path));
+        }
         prove_content(self, path, expected, displaced, DOING)?;
         let slot = self.free_slot(run, path)?;
         let old = look()?;

@@ -36,6 +36,12 @@ use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
 
 use self::glob::Rule;
 
+/// The file at the root of the workspace that holds patterns of its own, one a line.
+pub const EXCLUDES_FILE: &str = ".sync-excludes";
+
+/// The largest such file that is read.
+pub const EXCLUDES_MAX: u64 = 1 << 20;
+
 /// How large the compiled regular expressions may become together, in bytes. Thousands stay far below.
 const SIZE_LIMIT: usize = 256 << 20;
 

@@ -435,6 +435,12 @@ impl Planner {
             .partition(no_room);
         self.actions = actions;
         self.plan.withheld += left.len() as u64;
+        if self.rules.direction == Direction::Both {
+            // With its row kept it would count as deleted here, and the next run would delete it there.
+            let known = left.iter().filter(|action| action.is_known);
+            let forget = known.map(|action| Record::Forget(action.key.clone()));
+            self.plan.records.extend(forget);
+        }
         self.plan
             .skipped
             .extend(left.into_iter().map(|action| {

@@ -12,13 +12,10 @@ use super::scope::Scope;
 use super::{PairSettings, SyncMode, SyncOptions};
 use crate::error::{Failure, Outcome};
 use crate::local::{LocalError, LocalErrorKind, LocalFolder, ReplicaId};
-use crate::pattern::{PatternError, Patterns};
+use crate::pattern::{EXCLUDES_FILE, EXCLUDES_MAX, PatternError, Patterns};
 use crate::plan::guards::{GuardName, Stop};
 use crate::plan::{Direction, mailbox};
 use crate::state::PairRecord;
-
-/// Patterns of the workspace itself, one a line.
-const EXCLUDES_FILE: &str = ".sync-excludes";
 
 /// What has begun to fill the folder and has not come to its end, by the names of [`Filling`].
 const FILLING: &str = "filling";
@@ -46,9 +43,6 @@ impl Filling {
         }
     }
 }
-
-/// The largest such file that is read.
-const EXCLUDES_MAX: u64 = 1 << 20;
 
 /// A local folder that is open, or the guard that keeps it from being created.
 pub(super) enum LocalRoot {
@@ -222,6 +216,14 @@ async fn come_past_first_run(opened: &Opened) -> Outcome<()> {
 pub(super) async fn may_be_filled_over(opened: &Opened) -> Outcome<bool> {
     let is_unmarked = marker(&opened.local)?.is_none() && !is_damaged(&opened.local)?;
     Ok(is_unmarked || filling(opened).await? == Some(Filling::Pull))
+}
+
+/// Whether the folder is not the one that the base was made in.
+///
+/// # Errors
+/// When the marker cannot be read.
+pub(super) fn is_another_folder(opened: &Opened) -> Outcome<bool> {
+    Ok(opened.has_base && marker(&opened.local)?.as_ref() != Some(&opened.scope.replica))
 }
 
 /// Prepares for a change of the base. A pull into a folder that this replica has not synced before fills it, and until

@@ -7,11 +7,11 @@ use ows_providers::{Enforcement, Entry};
 
 use super::lease::Taken;
 use super::run::{Observed, Opened, Run};
-use super::{drain, housekeeping, identity, others, roots};
+use super::{SyncMode, drain, housekeeping, identity, others, roots};
 use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
-use crate::plan::{Caution, Direction, Fate, Fates, Plan, Side};
+use crate::plan::{Caution, Direction, Fate, Fates, Op, Plan, Record, Side};
 use crate::report::{Phase, Report};
 use crate::state::BaseWriter;
 
@@ -142,6 +142,11 @@ impl Run<'_> {
         let keeps_all = self.keeps_all(opened, plan).await?;
         let marker = if changes_base {
             others::note_beginning(self, opened).await?;
+            let brings_back = opened.has_base
+                && (direction != Direction::Both || roots::is_another_folder(opened)?);
+            if self.settings.mode == SyncMode::Bisync && brings_back {
+                self.forget_what_is_missing(opened, plan).await?;
+            }
             roots::begin(opened, direction).await?;
             opened.state.raise_generation(&opened.pair.id).await?;
             Some(opened.scope.replica.clone())
@@ -153,6 +158,28 @@ impl Run<'_> {
         let lease = opened.lease.lock().await.clone();
         applier.permit = lease.map(|lease| lease as Arc<dyn Permit>);
         Ok((Arc::new(applier), writer))
+    }
+
+    /// What is missing in another folder than the one that the base was made in was deleted by nobody, and what a one-way
+    /// run or a resync brings back is not to be deleted after all. Before anything is done, and before the folder is marked,
+    /// the base forgets that, and what the run leaves alone: where a transfer fails, or the run is killed, the next one
+    /// finds what is new on one side, and not what seems to be deleted on the other.
+    async fn forget_what_is_missing(&self, opened: &Opened, plan: &Plan) -> Outcome<()> {
+        let writer = opened.state.base_writer(&opened.pair.id, &self.id);
+        let base = writer.handle();
+        let fills = plan.actions().filter(|action| match action.op {
+            Op::Download | Op::CreateDirLocal => action.local.is_none(),
+            Op::Upload | Op::CreateDirRemote => action.remote.is_none(),
+            _ => false,
+        });
+        let left = plan.records.iter().filter_map(|record| match record {
+            Record::Forget(key) => Some(key),
+            Record::Agree(_) | Record::Stored { .. } => None,
+        });
+        for key in fills.map(|action| &action.key).chain(left) {
+            base.forget(key.clone()).await?;
+        }
+        Ok(writer.finish().await?)
     }
 
     /// Carries the files of `_outbox` to `_inbox`.

@@ -8,10 +8,12 @@ use ows::error::FailureKind;
 use ows::plan::guards::GuardName;
 use ows::plan::{Direction, Resolve, Side};
 use ows::sync::{FirstSync, SyncMode, SyncOptions};
+use ows_providers::Operation;
+use ows_providers::layers::{Fault, Moment};
 use ows_providers::memory::MemoryOptions;
 use ows_testkit::tree::TempTree;
 
-use crate::support::{Pair, clean, files, guard, kept, kind};
+use crate::support::{Pair, TRANSIENT, clean, files, guard, kept, kind};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -502,4 +504,151 @@ async fn a_file_on_both_sides_gives_its_name_up_to_what_is_put_below_it_in_the_r
     let expected = files(&[("d.conflict", "a file"), ("d/h", "1"), ("keep", "x")]);
     assert_eq!(pair.workspace(), expected);
     pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn patterns_that_cannot_be_used_stay_where_they_are_and_the_rest_goes_on() {
+    for options in every_kind() {
+        let mut pair = agreed(options, &[("a", "1"), ("b", "2")]).await;
+        pair.settings.conflict_resolve = Resolve::Always(Side::Remote);
+        for (path, content) in [
+            (".sync-excludes", "[bad\n"),
+            (".sync-excludes/x", "in a folder"),
+        ] {
+            pair.store.insert(path, content.as_bytes());
+            pair.later();
+            assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+            pair.store.insert("a", path.as_bytes());
+            pair.later();
+            assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+            assert_eq!(pair.workspace(), files(&[("a", path), ("b", "2")]));
+            // What is left out here stays left out.
+            pair.local.write(".sync-excludes", "secret\n");
+            pair.local.write("secret", "left out");
+            pair.later();
+            for _ in 0..2 {
+                assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+                pair.later();
+            }
+            assert!(!pair.remote().contains_key("secret"));
+            pair.local.remove("secret");
+            pair.local.remove(".sync-excludes");
+            pair.store.remove(path);
+            pair.store.remove(".sync-excludes");
+            pair.later();
+            clean(&pair.sync().await);
+        }
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_person_hears_that_other_patterns_came_from_the_remote() {
+    for content in [Some("*.log\n"), None::<&str>] {
+        let base = &[(".sync-excludes", "secret\n"), ("b", "2")];
+        let pair = agreed(MemoryOptions::s3(), base).await;
+        pair.store.remove(".sync-excludes");
+        if let Some(content) = content {
+            pair.store.insert(".sync-excludes", content.as_bytes());
+        }
+        pair.later();
+        let finished = pair.sync().await;
+        clean(&finished);
+        let [warning] = &finished.report.warnings[..] else {
+            panic!("{:?}", finished.report.warnings);
+        };
+        assert!(warning.contains("what it left out"), "{warning}");
+    }
+}
+
+#[tokio::test]
+async fn a_new_volume_that_was_filled_in_part_deletes_nothing_there() {
+    let base: Vec<(String, String)> = (0..20)
+        .map(|number| (format!("d/f{number:02}"), format!("content {number}")))
+        .collect();
+    let base: Vec<(&str, &str)> = base.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+    for options in every_kind() {
+        for how in [
+            SyncOptions::default(),
+            resync(),
+            SyncOptions {
+                direction: Some(Direction::Pull),
+                ..SyncOptions::default()
+            },
+        ] {
+            for is_killed in [false, true] {
+                let mut pair = agreed(options.clone(), &base).await;
+                pair.settings.transfers = Some(1);
+                pair.local.remove("d");
+                pair.local.remove(".ows");
+                if is_killed {
+                    pair.faults.crash_at(13, Moment::Before);
+                } else {
+                    let read = Fault::on(Operation::Get).nth(13);
+                    pair.faults.add(read.before(TRANSIENT));
+                }
+                assert!(pair.run(how.clone()).await.failure.is_some());
+                assert!(pair.workspace().len() < base.len());
+                pair.faults.clear();
+                pair.later();
+                clean(&pair.sync().await);
+                assert_eq!(pair.remote(), files(&base));
+                pair.assert_converged().await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_room_in_a_new_volume_is_not_deleted_there() {
+    for options in every_kind() {
+        let base = &[("c/x", "1"), ("t", "2"), ("b", "3")];
+        let mut pair = agreed(options, base).await;
+        pair.settings.trash_remote = false;
+        pair.local.remove(".ows");
+        pair.local.remove("c");
+        pair.local.remove("t");
+        pair.local.write("c", "of the template");
+        pair.local.write("t/x", "of the template, too");
+        assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+        assert_eq!(pair.remote(), files(base));
+        pair.later();
+        clean(&pair.sync().await);
+        let expected = files(&[
+            ("b", "3"),
+            ("c.conflict", "of the template"),
+            ("c/x", "1"),
+            ("t.conflict", "2"),
+            ("t/x", "of the template, too"),
+        ]);
+        assert_eq!(pair.remote(), expected);
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_one_way_run_could_not_bring_back_is_not_deleted_by_the_next_run() {
+    for options in every_kind() {
+        for (direction, transfer) in [
+            (Direction::Pull, Operation::Get),
+            (Direction::Push, Operation::Put),
+        ] {
+            let base = &[("a", "1"), ("b", "2"), ("c", "3")];
+            let pair = agreed(options.clone(), base).await;
+            if direction == Direction::Pull {
+                pair.local.remove("b");
+            } else {
+                pair.store.remove("b");
+            }
+            pair.faults
+                .add(Fault::on(transfer).at("b").nth(1).before(TRANSIENT));
+            let finished = pair.directed(direction).await;
+            assert_eq!(kind(&finished), Some(FailureKind::Partial));
+            pair.faults.assert_all_reached();
+            pair.later();
+            clean(&pair.sync().await);
+            assert_eq!(pair.workspace(), files(base));
+            pair.assert_converged().await;
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use ows::cancel::Cancel;
+use ows::error::FailureKind;
 use ows::plan::{Resolve, Side};
 use ows::state::{FaultPoint, State, StateFaults};
 use ows::sync::conflicts::{Conflict, Keep, list, resolve};
@@ -20,7 +21,7 @@ use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::bisync::agreed;
-use crate::support::{Pair, TRANSIENT, clean, files, kept};
+use crate::support::{Pair, TRANSIENT, clean, files, kept, kind};
 
 /// A store that takes no notice of what is to be absent or unchanged.
 fn weak(options: MemoryOptions) -> MemoryOptions {
@@ -540,4 +541,70 @@ async fn uniting_both_sides_again_and_again_makes_no_copies_of_copies() {
             pair.later();
         }
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_the_other_side_has_deleted_is_kept_when_it_is_all_that_is_left() {
+    for options in [
+        MemoryOptions::s3(),
+        MemoryOptions::folder(),
+        MemoryOptions::drive(),
+    ] {
+        let base = &[("a", "1"), ("a.conflict", "X"), ("b", "2")];
+        let mut pair = agreed(options, base).await;
+        pair.settings.trash_local = false;
+        pair.settings.trash_remote = false;
+        // There the copy got the name; here a folder did.
+        pair.store.insert("a", b"X");
+        pair.store.remove("a.conflict");
+        pair.local.remove("a");
+        pair.local.write("a/new", "3");
+        clean(&pair.sync().await);
+        let expected = files(&[("a.conflict", "X"), ("a/new", "3"), ("b", "2")]);
+        assert_eq!(pair.workspace(), expected);
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_about_an_open_database_waits_and_makes_no_copies() {
+    let database = |text: &str| format!("SQLite format 3\0{text}");
+    let mut pair = agreed(MemoryOptions::s3(), &[("x.db", &database("1")), ("b", "2")]).await;
+    pair.settings.conflict_resolve = Resolve::Always(Side::Remote);
+    pair.store.insert("x.db", database("there").as_bytes());
+    pair.local.write("x.db-wal", "not in it yet");
+    for round in 0..3 {
+        pair.local.write("x.db", database(&format!("here {round}")));
+        pair.later();
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        let paths: Vec<_> = pair.workspace().into_keys().collect();
+        assert_eq!(paths, ["b", "x.db", "x.db-wal"]);
+    }
+    // Closed.
+    pair.local.remove("x.db-wal");
+    clean(&pair.sync().await);
+    assert_eq!(
+        pair.workspace(),
+        files(&[
+            ("b", "2"),
+            ("x.db", &database("there")),
+            ("x.db.conflict", &database("here 2")),
+        ])
+    );
+    pair.assert_converged().await;
+}
+
+#[tokio::test]
+async fn a_name_that_is_too_long_for_a_copy_is_left_alone_and_no_other_number_is_tried() {
+    let name = "n".repeat(250);
+    let pair = agreed(MemoryOptions::s3(), &[(&name, "1"), ("b", "2")]).await;
+    pair.local.write(&name, "here");
+    pair.store.insert(&name, b"there");
+    let finished = pair.sync().await;
+    assert_eq!(kind(&finished), Some(FailureKind::Partial));
+    let message = &finished.report.errors[0].message;
+    assert!(message.contains("could not copy it to"), "{message}");
+    assert_eq!(pair.workspace(), files(&[("b", "2"), (&name, "here")]));
+    assert_eq!(pair.remote(), files(&[("b", "2"), (&name, "there")]));
 }

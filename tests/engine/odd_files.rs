@@ -6,6 +6,7 @@ use ows_providers::memory::MemoryOptions;
 use ows_testkit::tree::TempTree;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use crate::bisync::agreed;
 use crate::support::{Pair, clean, files, kind};
 
 // 35: hard links
@@ -121,4 +122,41 @@ async fn links_that_are_followed_end_and_stay_inside_the_workspace() {
     pair.store.insert("out/new", b"from the remote");
     drop(pair.directed(Direction::Pull).await);
     assert_eq!(outside.files(), files(&[("secret", "kept")]));
+}
+
+// An open database
+
+#[tokio::test]
+async fn a_database_with_changes_beside_it_is_not_deleted() {
+    let database = "SQLite format 3\0 and what is in it";
+    for options in [MemoryOptions::s3(), MemoryOptions::folder()] {
+        let mut pair = agreed(options, &[("x.db", database), ("b", "2")]).await;
+        pair.settings.trash_local = false;
+        pair.local.write("x.db-wal", "written since");
+        pair.store.remove("x.db");
+        pair.later();
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        assert_eq!(pair.local.read("x.db"), Some(database.into()));
+        // Closed: what was written since is in it, so that it comes back.
+        pair.local.remove("x.db-wal");
+        pair.local.write("x.db", format!("{database}, and more"));
+        pair.later();
+        clean(&pair.sync().await);
+        assert!(pair.remote().contains_key("x.db"));
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_and_its_other_half_that_are_both_deleted_there_go_at_once() {
+    let database = "SQLite format 3\0 and what is in it";
+    let base = &[("x.db", database), ("x.db-wal", "1"), ("b", "2")];
+    let pair = agreed(MemoryOptions::s3(), base).await;
+    pair.store.remove("x.db");
+    pair.store.remove("x.db-wal");
+    pair.later();
+    clean(&pair.sync().await);
+    assert_eq!(pair.workspace(), files(&[("b", "2")]));
+    pair.assert_converged().await;
 }
