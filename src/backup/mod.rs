@@ -3,6 +3,7 @@
 //!
 //! # Map
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
+//! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
@@ -10,6 +11,7 @@
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
 pub mod entry;
+pub mod index;
 pub mod manifest;
 pub mod name;
 pub mod retention;
