@@ -4,6 +4,7 @@
 //! # Map
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
+//! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
@@ -12,6 +13,7 @@
 
 pub mod entry;
 pub mod index;
+pub mod legacy;
 pub mod manifest;
 pub mod name;
 pub mod retention;
