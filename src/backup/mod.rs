@@ -8,6 +8,7 @@
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
+//! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
@@ -17,3 +18,4 @@ pub mod legacy;
 pub mod manifest;
 pub mod name;
 pub mod retention;
+pub mod untar;
