@@ -3,6 +3,7 @@
 //!
 //! # Map
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
+//! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
@@ -13,6 +14,7 @@
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
 pub mod entry;
+pub mod extract;
 pub mod index;
 pub mod legacy;
 pub mod manifest;
