@@ -367,6 +367,57 @@ fn edit_between_the_last_look_and_the_rename_is_kept() {
 }
 
 #[test]
+fn a_file_is_renamed_only_as_it_was_seen_and_only_to_where_nothing_is() {
+    let place = Place::new();
+    let rename = |from: &str, to: &str, seen: &LocalFingerprint| {
+        place.folder.rename(&path(from), &path(to), seen)
+    };
+    let mut seen = place.write("a", "content");
+    seen.blake3 = Some([7; 32]);
+    let moved = rename("a", "d/e/b", &seen).unwrap();
+    assert_eq!(place.tree(), ["d/", "d/e/", "d/e/b"]);
+    assert_eq!((moved.inode, moved.blake3), (seen.inode, seen.blake3));
+    assert!(moved.same_attributes(&place.seen("d/e/b")));
+    // The name is taken: by a file, a folder, a link to nowhere.
+    place.write("file", "other");
+    fs::create_dir(place.at("folder")).unwrap();
+    symlink("nowhere", place.at("link")).unwrap();
+    for to in ["file", "folder", "link"] {
+        assert_eq!(kind_of(rename("d/e/b", to, &moved)), LocalErrorKind::Exists);
+    }
+    assert_eq!(
+        (place.read("d/e/b"), place.read("file")),
+        ("content".into(), "other".into())
+    );
+    // It is another file than was seen, or gone, or ours.
+    place.write("d/e/b", "edited");
+    assert_eq!(
+        kind_of(rename("d/e/b", "c", &moved)),
+        LocalErrorKind::Changed
+    );
+    assert_eq!(
+        kind_of(rename("gone", "c", &moved)),
+        LocalErrorKind::NotFound
+    );
+    let now = place.seen("d/e/b");
+    assert_eq!(
+        kind_of(rename("d/e/b", ".ows/c", &now)),
+        LocalErrorKind::Denied
+    );
+    assert_eq!(place.read("d/e/b"), "edited");
+}
+
+#[test]
+fn a_database_in_use_keeps_its_name() {
+    let place = Place::new();
+    let database = place.write("a.db", "SQLite format 3\0 and pages");
+    place.write("a.db-wal", "the rest");
+    let renamed = place.folder.rename(&path("a.db"), &path("b.db"), &database);
+    assert_eq!(kind_of(renamed), LocalErrorKind::InUse);
+    assert_eq!(place.tree(), ["a.db", "a.db-wal"]);
+}
+
+#[test]
 fn removed_file_is_in_the_trash_under_its_path() {
     let place = Place::new();
     let file = place.write("a", "file");

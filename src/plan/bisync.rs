@@ -18,8 +18,23 @@
 //! Conflicts are those of [`merge`]. Without any base the table is that of a merge, so a first run that unites both sides
 //! and was killed goes on with this one.
 //!
-//! A folder follows the same table, and two folders are always `=`. Where one side holds a file and the other a folder of
-//! that name, and both are to stay, the folder keeps the name.
+//! A side that only has other times is *same*, and they are recorded. A remote file of another version is *changed* until
+//! its content, or the hash that the remote tells of it, shows that it is not; where there is no local one to compare it
+//! with, it stays so.
+//!
+//! # More than one path
+//!
+//! **Folders** follow the same table, and two folders are always `=`. One that is to be deleted and keeps something on
+//! its side (a file that is new or edited, one that takes no part, one that could not be looked at) stays, and is created
+//! again on the other. Where one side holds a file and the other a folder of that name, and both are to stay, the folder
+//! keeps the name and the file becomes a conflict.
+//!
+//! **Renames** that hashes prove are carried over as such, in either direction ([`super::Op::MoveRemote`],
+//! [`super::Op::MoveLocal`]). What was edited on the other side is renamed with its edit, and another pass carries that
+//! over. Renamed differently on both sides, both names exist. What hashes do not prove is a delete and a new file.
+//!
+//! **Spellings** that are one name to the remote and two here: the one that is known stays in sync, the other is left
+//! alone and reported by every run.
 
 use super::decide::{self, State, Verdict};
 use super::{Action, Caution, Direction, Op, Reason, Record, Rules, Side, Triple, merge};

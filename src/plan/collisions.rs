@@ -12,7 +12,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
 
-use super::{Action, Op, Reason, Side, Skipped};
+use super::{Action, Keeps, Op, Reason, Side, Skipped};
 
 /// What the remote holds, by folded names.
 #[derive(Debug, Default)]
@@ -61,6 +61,12 @@ impl FoldedNames {
                 }
                 Op::MoveRemote { from, .. } => {
                     self.there.remove(&folded(names, from));
+                }
+                // The file makes room for the folder of its name.
+                Op::Conflict {
+                    keeps: Keeps::Folder,
+                } => {
+                    self.there.remove(&folded(names, &action.key.path));
                 }
                 _ => {}
             }

@@ -10,7 +10,7 @@
 //! - After a rolled-back database the replica takes a new name, so that two hosts from one image part ways; it keeps
 //!   its base. The name changes in the database first, then in the folder; [`WAS`] tells a run that comes after a kill
 //!   in between that the marker is still ours.
-//! - A folder in bisync mode that lost its marker takes a new name, too ([`super::parting`]).
+//! - A folder that lost its marker takes a new name, too: see [`super::parting`].
 //! - A cautious run that did not come to its end is followed by another one: [`ROLLED_BACK`] remembers.
 //!
 //! What a checkpoint is made of is the affair of [`super::checkpoint`].

@@ -436,7 +436,6 @@ impl Run<'_> {
                 });
             }
         }
-        // Only who may write: the former checkpoint goes.
         if looked.stop.is_none() {
             parting::part_ways(self, opened, &looked.observed).await?;
         }

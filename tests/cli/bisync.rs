@@ -612,7 +612,7 @@ fn a_folder_without_its_marker_is_only_filled_and_nothing_forces_more() {
             assert_snapshot!(ran.shown(), @r"
             exit code: 3
             --- stdout
-            1 downloaded, 1 left alone (1 B, 7 calls, [SECONDS] s)
+            1 downloaded, 1 left alone (1 B, 5 calls, [SECONDS] s)
             --- stderr
             warning: the local folder `[ROOT]/workspace` does not carry this replica's marker `.ows/replica`, so it is not known to be the folder that was synced before: this run only adds what is missing and marks the folder; the next run is an ordinary one, which takes what differs for new on both sides, and keeps it twice
             `b`: changed in the workspace, but this run only adds what is missing in the workspace, so it was left alone

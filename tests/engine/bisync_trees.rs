@@ -35,7 +35,7 @@ fn counts(finished: &Finished) -> Counts {
 }
 
 fn rename_there(pair: &Pair, from: &str, to: &str) {
-    let content = pair.store.get(from).unwrap();
+    let content = pair.store.get(from).expect("it is there");
     pair.store.remove(from);
     pair.store.insert(to, &content);
 }
@@ -253,6 +253,21 @@ async fn renamed_differently_on_both_sides_both_names_exist() {
             pair.workspace(),
             files(&[("here", "content"), ("there", "content")])
         );
+        pair.assert_converged().await;
+    }
+}
+
+/// Also what a run leaves that was killed between a rename and the base.
+#[tokio::test]
+async fn the_same_rename_on_both_sides_is_agreed() {
+    for options in with_hashes() {
+        let pair = agreed(options, &[("a", "content"), ("x", "x")]).await;
+        pair.local.rename("a", "d/b");
+        rename_there(&pair, "a", "d/b");
+        let finished = pair.sync().await;
+        clean(&finished);
+        assert_eq!(counts(&finished), Counts::default());
+        assert_eq!(pair.workspace(), files(&[("d/b", "content"), ("x", "x")]));
         pair.assert_converged().await;
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use ows::plan::Direction;
+use ows::plan::guards::GuardName;
+use ows::plan::{Direction, Resolve, Side};
+use ows::sync::SyncMode;
 use ows_providers::Operation;
 use ows_providers::memory::MemoryOptions;
 
@@ -210,4 +212,94 @@ async fn a_comparison_reads_while_it_lists_and_keeps_no_list_of_all_that_is_to_b
         .iter()
         .rposition(|call| call.operation == Operation::List);
     assert!(first_read < last_page, "{first_read:?} {last_page:?}");
+}
+
+/// A pair in bisync mode with so many files, all agreed on.
+async fn agreed(count: usize) -> Pair {
+    let mut pair = Pair::new(MemoryOptions::s3(), &[]);
+    pair.settings.mode = SyncMode::Bisync;
+    pair.settings.transfers = Some(8);
+    for number in 0..count {
+        pair.local.write(&format!("d{}/f{number}", number % 7), "x");
+    }
+    clean(&pair.sync().await);
+    pair.later();
+    pair
+}
+
+#[tokio::test]
+async fn a_bisync_with_nothing_to_do_asks_for_what_a_push_with_nothing_to_do_asks_for() {
+    let pair = agreed(2500).await;
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(calls(&finished), [("list", 3)]);
+    assert_eq!(finished.report.counts.unchanged, 2500);
+    // Also the first time after another host, or a person in the cloud, has changed something that came down.
+    pair.store.insert("d0/f0", b"of another host");
+    clean(&pair.sync().await);
+    pair.assert_quiet().await;
+}
+
+#[tokio::test]
+async fn a_bisync_costs_one_call_for_each_file_that_changed() {
+    let pair = agreed(1000).await;
+    let names = |from: usize| (from..from + 100).map(|number| format!("d{}/f{number}", number % 7));
+    for name in names(0) {
+        pair.local.write(&name, "edited here");
+    }
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(calls(&finished), stored(&[("list", 1), ("put", 100)]));
+    pair.later();
+    for name in names(0) {
+        pair.store.insert(&name, b"edited there, longer");
+    }
+    let finished = pair.sync().await;
+    clean(&finished);
+    // Nothing but the checkpoint is written, which needs no lease.
+    assert_eq!(
+        calls(&finished),
+        [("get", 100), ("list", 1), ("put", 1), ("stat", 1)]
+    );
+    pair.later();
+    // Deleted here: a copy for the trash, and the delete. Deleted there: nothing is asked.
+    for name in names(0) {
+        pair.local.remove(&name);
+    }
+    for name in names(100) {
+        pair.store.remove(&name);
+    }
+    let finished = pair.forced(&[GuardName::MaxDelete]).await;
+    clean(&finished);
+    assert_eq!(
+        calls(&finished),
+        stored(&[("copy", 100), ("delete", 100), ("list", 1)])
+    );
+    assert_eq!(pair.remote(), pair.workspace());
+    // What was done to both in the same way is compared by its hash.
+    pair.later();
+    for name in names(200) {
+        pair.local.write(&name, "the same on both");
+        pair.store.insert(&name, b"the same on both");
+    }
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(calls(&finished), [("list", 1)]);
+    pair.assert_converged().await;
+}
+
+/// A look at the name for the copy, the copy's upload, and what keeps the name.
+#[tokio::test]
+async fn a_conflict_costs_a_look_and_one_call_for_each_of_the_two_files() {
+    let mut pair = agreed(10).await;
+    pair.settings.conflict_resolve = Resolve::Always(Side::Remote);
+    pair.local.write("d0/f0", "edited here");
+    pair.store.insert("d0/f0", b"edited there");
+    let finished = pair.sync().await;
+    clean(&finished);
+    assert_eq!(
+        calls(&finished),
+        stored(&[("get", 1), ("list", 1), ("put", 1), ("stat", 1)])
+    );
+    pair.assert_converged().await;
 }

@@ -4,7 +4,7 @@
 //! trash, whatever was put back; and once nobody edits any more two runs bring both sides together, and a third has
 //! nothing to do.
 //!
-//! `OWS_SEED=N` replays one history; `OWS_SEEDS=N` plays so many of each kind.
+//! `OWS_SEED=N` replays one history; `OWS_SEEDS=N` plays so many of each kind, from that one on.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -57,7 +57,7 @@ fn histories(kind: &str, options: &MemoryOptions) {
         Some(text.parse::<u64>().expect("a number"))
     };
     let seeds = match number("OWS_SEED") {
-        Some(seed) => seed..seed + 1,
+        Some(seed) => seed..seed.saturating_add(number("OWS_SEEDS").unwrap_or(1)),
         None => 0..number("OWS_SEEDS").unwrap_or(SEEDS),
     };
     for seed in seeds {

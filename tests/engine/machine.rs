@@ -132,7 +132,17 @@ fn show(kind: Kind, seed: u64, setting: &Setting, steps: Vec<Step>, broken: Brok
     let listed: Vec<String> = small.iter().map(|step| format!("  {step:?}")).collect();
     let (_, text) = failure(setting, &small).unwrap_or((broken, "not every time".to_owned()));
     panic!(
-        "{kind:?}: {broken:?}; OWS_SEED={seed} plays it again.\n{setting:?}\nOf {length} steps these are enough:\n{}\n\n{text}",
+        "{kind:?}: {broken:?}; to play it again: OWS_SEED={seed} cargo test --test engine machine::{}\n{setting:?}\nOf {length} steps these are enough:\n{}\n\n{text}",
+        test_of(kind),
         listed.join("\n")
     );
+}
+
+fn test_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::S3 => "bisync_over_s3_loses",
+        Kind::CarelessS3 => "bisync_over_s3_without",
+        Kind::Folder => "bisync_over_a_folder",
+        Kind::Drive => "bisync_over_a_drive",
+    }
 }

@@ -1,6 +1,6 @@
 //! Random histories: a person works on both sides, runs meet faults and die, and nothing may be lost.
 //!
-//! `OWS_SEED=N` replays one history; `OWS_SEEDS=N` plays so many of each kind.
+//! `OWS_SEED=N` replays one history; `OWS_SEEDS=N` plays so many of each kind, from that one on.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -129,7 +129,7 @@ fn histories(kind: &str, options: MakeOptions<'_>) {
         Some(text.parse::<u64>().expect("a number"))
     };
     let seeds = match number("OWS_SEED") {
-        Some(seed) => seed..seed + 1,
+        Some(seed) => seed..seed.saturating_add(number("OWS_SEEDS").unwrap_or(1)),
         None => 0..number("OWS_SEEDS").unwrap_or(SEEDS),
     };
     for seed in seeds {

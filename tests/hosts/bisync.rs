@@ -1,5 +1,8 @@
 //! Two and three hosts in bisync mode as real processes: random edits of a few files on all of them, also while runs are
 //! under way, runs at the same time, and SIGKILL. The judge is [`Mystery`], one per file.
+//!
+//! `OWS_SEED=N` begins with that world, and plays it alone without `OWS_SEEDS=N`, which plays a hundredth of so many of
+//! each kind. What people do is the same again; when runs come to it, is not.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -31,7 +34,12 @@ fn worlds(remote: RemoteKind, hosts: usize) {
         Some(text.parse::<u64>().expect("a number"))
     };
     let first = number("OWS_SEED");
-    let count = number("OWS_SEEDS").unwrap_or(if first.is_some() { 1 } else { SEEDS });
+    // A world takes as long as a hundred histories in memory.
+    let count = match (number("OWS_SEEDS"), first) {
+        (Some(seeds), _) => (seeds / 100).max(SEEDS),
+        (None, Some(_)) => 1,
+        (None, None) => SEEDS,
+    };
     let first = first.unwrap_or(0);
     for seed in first..first.saturating_add(count) {
         let mut table = Table::new(remote, hosts, seed);

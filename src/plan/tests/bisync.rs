@@ -650,6 +650,13 @@ proptest! {
         let first = plan(&start, Direction::Both);
         let again = plan(&start, Direction::Both);
         prop_assert_eq!(format!("{first:?}"), format!("{again:?}"));
+        // Where no names are one name to it, a remote that folds names is like any other.
+        let folded = plan_by(folding(&start), &start, |_| {});
+        let all = |plan: &Plan| -> BTreeSet<String> {
+            plan.actions().map(|action| format!("{action:?}")).collect()
+        };
+        prop_assert_eq!(all(&first), all(&folded));
+        prop_assert_eq!(folded.skipped.len(), 0);
         let (mut forwards, mut backwards) = (start.clone(), start);
         forwards.carry_out(&first);
         backwards.carry_out(&turned_round(again));
@@ -688,6 +695,13 @@ proptest! {
         }
         for action in plan.actions() {
             prop_assert!(!unknown.covers(&action.key.path), "{:?}", action);
+            if let Some(side) = action.op.deletes_from() {
+                let is_in_it = |name: &&String| {
+                    let name = RelPath::new(name).unwrap();
+                    unknown.covers(&name) && name.is_below(&action.key.path)
+                };
+                prop_assert_eq!(start.side(side).keys().find(is_in_it), None, "{:?}", action);
+            }
             if let Op::MoveRemote { from, .. } | Op::MoveLocal { from, .. } = &action.op {
                 prop_assert!(!unknown.covers(from), "{:?}", action);
             }

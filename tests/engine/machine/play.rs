@@ -399,6 +399,11 @@ fn nothing_is_left(world: &World) -> Verdict {
         if let Some(path) = local.keys().find(|path| path.contains(".ows-tmp-")) {
             return Err((Broken::LeftBehind, format!("host {host}: {path}")));
         }
+        // A conflict about a conflict file takes the next number.
+        let is_endless = |path: &&String| path.matches(".conflict").count() > 1;
+        if let Some(path) = local.keys().find(is_endless) {
+            return Err((Broken::LeftBehind, format!("host {host}: {path}")));
+        }
     }
     let mut remote = world.store.files().into_keys();
     let probe = remote.find(|path| path.starts_with(".ows/probe"));
