@@ -3,13 +3,21 @@
 //!
 //! # Map
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
+//! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
+//! - [`index`]: the paths of a snapshot, and where each lies; format 1.
+//! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
+//! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
 pub mod entry;
+pub mod extract;
+pub mod index;
+pub mod legacy;
 pub mod manifest;
 pub mod name;
 pub mod retention;
+pub mod untar;

@@ -1,0 +1,497 @@
+//! Unpacks a snapshot's tar into a folder, and nowhere else, whatever the archive says.
+//!
+//! - Paths are checked segment by segment ([`ArchivePath`]); what is absolute or leads upwards is refused and reported.
+//! - Every folder on the way is opened by itself, without following links (`place`), so that nothing is written through a
+//!   link, be it from the archive or from before. Files are created exclusively. Links are made last.
+//! - Devices, fifos and sparse files are refused. Set-uid, set-gid and sticky bits and owners are dropped.
+//! - A second member of one name (or of names that the file system takes for one) is refused and reported, unless it is the
+//!   same content again, as the old plugin packed it.
+//! - More paths or bytes than announced stop the run before they are written.
+//! - With an index every member is compared with it: path, kind, size, SHA-256. A file that is not what the index says does
+//!   not stay.
+//!
+//! One bad member is reported and the next one goes on. What makes the rest doubtful ends the run ([`ExtractError`]). Until
+//! all is well a file [`PARTIAL`] marks the target.
+//!
+//! Memory: one buffer; 40 bytes per path, which tell what this run made; the paths of all folders; up to 32 MiB of links. More
+//! links than that are made earlier: never following links makes that as safe.
+
+mod outcome;
+mod place;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read};
+
+use cap_std::fs::Dir;
+use sha2::{Digest as _, Sha256};
+
+use super::entry::{ArchivePath, Digest, EntryKind, SnapshotEntry, escape};
+use super::index::{IndexError, IndexReader, IndexRecord};
+use super::untar::{Member, MemberKind, TarError, TarReader, plain_path};
+use outcome::shorten;
+pub use outcome::{Bad, ExtractError, Extracted};
+use place::{Places, Refusal};
+
+/// The file that marks a target as not, or not wholly, restored.
+pub const PARTIAL: &str = ".ows-partial";
+
+/// How many bytes of links wait for the end.
+const MOST_DEFERRED: usize = 32 << 20;
+
+/// Where the expected entries come from, in the order of the archive.
+pub trait Proof {
+    /// The next entry; `None` after the last.
+    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, IndexError>;
+}
+
+impl<R: Read> Proof for IndexReader<R> {
+    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, IndexError> {
+        loop {
+            match self.next_record()? {
+                None => return Ok(None),
+                Some(IndexRecord::Entry(entry)) => return Ok(Some(entry)),
+                Some(IndexRecord::Blocks { .. }) => {}
+            }
+        }
+    }
+}
+
+/// What is extracted and how.
+#[derive(Default)]
+pub struct ExtractOptions<'a> {
+    /// Only these paths and what lies below them; all when empty.
+    pub only: Vec<ArchivePath>,
+    /// What the snapshot is expected to hold.
+    pub proof: Option<Box<dyn Proof + 'a>>,
+    /// The most members there may be, from the manifest.
+    pub most_paths: Option<u64>,
+    /// The most bytes of content there may be, from the manifest.
+    pub most_bytes: Option<u64>,
+    /// Where to move what is in the way; without it that stays, and the member is refused.
+    pub aside: Option<Dir>,
+}
+
+/// Unpacks the volumes of one snapshot, in their order.
+pub struct Extractor<'a> {
+    places: Places<'a>,
+    options: ExtractOptions<'a>,
+    /// Which of `options.only` were met.
+    met: Vec<bool>,
+    volume: u32,
+    paths: u64,
+    announced: u64,
+    last: Option<String>,
+    symlinks: Vec<(ArchivePath, Vec<u8>, i128)>,
+    hard_links: Vec<(ArchivePath, ArchivePath)>,
+    deferred: usize,
+    dirs: Vec<(ArchivePath, u32, i128)>,
+    done: Extracted,
+}
+
+impl<'a> Extractor<'a> {
+    /// Begins to extract into `target`, and marks it as partial.
+    pub fn new(target: &'a Dir, mut options: ExtractOptions<'a>) -> Result<Self, ExtractError> {
+        let places = Places::new(target, options.aside.take());
+        places
+            .mark(PARTIAL)
+            .map_err(|source| ExtractError::Target {
+                path: PARTIAL.to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            places,
+            met: vec![false; options.only.len()],
+            options,
+            volume: 0,
+            paths: 0,
+            announced: 0,
+            last: None,
+            symlinks: Vec::new(),
+            hard_links: Vec::new(),
+            deferred: 0,
+            dirs: Vec::new(),
+            done: Extracted::default(),
+        })
+    }
+
+    /// Unpacks one volume: an uncompressed tar, read to the end of `tar`, where gzip and age check themselves.
+    pub fn volume(&mut self, tar: impl Read) -> Result<(), ExtractError> {
+        self.volume += 1;
+        let mut tar = TarReader::new(tar);
+        loop {
+            let member = match tar.next_member() {
+                Ok(Some(member)) => member,
+                Ok(None) => return Ok(()),
+                Err(source) => return Err(self.stopped(source)),
+            };
+            self.count(&member)?;
+            self.last = Some(shorten(&escape(&member.name)));
+            let path = match member.path() {
+                Ok(Some(path)) => path,
+                Ok(None) if member.kind == MemberKind::Dir => continue,
+                Ok(None) => {
+                    self.bad(&escape(&member.name), "it is the target itself");
+                    continue;
+                }
+                Err(problem) => {
+                    self.bad(&escape(&member.name), &problem.to_string());
+                    continue;
+                }
+            };
+            let expected = self.expected(&path, &member);
+            if !self.is_wanted(&path) {
+                continue;
+            }
+            if path.segments().next() == Some(PARTIAL.as_bytes()) {
+                self.bad(&path.to_string(), "this name belongs to ows");
+                continue;
+            }
+            self.member(&path, member, expected, &mut tar)?;
+        }
+    }
+
+    /// Makes the links, sets modes and times of folders, and takes the mark away when all is well.
+    pub fn finish(mut self) -> Result<Extracted, ExtractError> {
+        self.make_links()?;
+        // Deepest first: a folder that may not be entered any more is touched after what lies in it.
+        let mut dirs = std::mem::take(&mut self.dirs);
+        dirs.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        for (path, mode, mtime_ns) in dirs {
+            if let Err(refusal) = self.places.finish_dir(&path, mode, mtime_ns) {
+                self.refused(&path, refusal)?;
+            }
+        }
+        self.expect_no_more();
+        for (only, met) in self.options.only.iter().zip(std::mem::take(&mut self.met)) {
+            if !met {
+                self.done
+                    .note(&only.to_string(), "it is not in the snapshot");
+            }
+        }
+        if self.done.bad_count == 0 {
+            self.places
+                .unmark(PARTIAL)
+                .map_err(|source| ExtractError::Target {
+                    path: PARTIAL.to_owned(),
+                    source,
+                })?;
+        }
+        Ok(self.done)
+    }
+
+    /// Stops before more is written than was announced.
+    fn count(&mut self, member: &Member) -> Result<(), ExtractError> {
+        self.paths += 1;
+        self.announced = self.announced.saturating_add(member.size);
+        if self
+            .options
+            .most_paths
+            .is_some_and(|most| self.paths > most)
+        {
+            return Err(ExtractError::TooMuch { what: "paths" });
+        }
+        if self
+            .options
+            .most_bytes
+            .is_some_and(|most| self.announced > most)
+        {
+            return Err(ExtractError::TooMuch { what: "bytes" });
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&mut self, path: &ArchivePath) -> bool {
+        let mut wanted = self.options.only.is_empty();
+        for (only, met) in self.options.only.iter().zip(&mut self.met) {
+            if path.is_within(only) {
+                *met = true;
+                wanted = true;
+            }
+        }
+        wanted
+    }
+
+    /// What the index says of `member`. From the first disagreement on it is not believed, and nothing is proven by it.
+    fn expected(&mut self, path: &ArchivePath, member: &Member) -> Option<Digest> {
+        let entry = match self.options.proof.as_mut()?.next_entry() {
+            Ok(Some(entry)) if agrees(&entry, path, member, self.volume) => entry,
+            Ok(Some(entry)) => {
+                let says = format!(
+                    "here the index has `{}`: they do not belong together; the rest is restored without proof",
+                    entry.path
+                );
+                return self.doubt(path, &says);
+            }
+            Ok(None) => {
+                return self.doubt(
+                    path,
+                    "it is not in the index; the rest is restored without proof",
+                );
+            }
+            Err(error) => {
+                let says = format!("{}; the rest is restored without proof", with_cause(&error));
+                return self.doubt(path, &says);
+            }
+        };
+        match entry.kind {
+            EntryKind::File { sha256, .. } => Some(sha256),
+            _ => None,
+        }
+    }
+
+    fn doubt(&mut self, path: &ArchivePath, why: &str) -> Option<Digest> {
+        self.options.proof = None;
+        self.bad(&path.to_string(), why);
+        None
+    }
+
+    /// Reports what the index has and the archive had not.
+    fn expect_no_more(&mut self) {
+        let Some(mut proof) = self.options.proof.take() else {
+            return;
+        };
+        loop {
+            match proof.next_entry() {
+                Ok(None) => return,
+                Ok(Some(entry)) => self.bad(
+                    &entry.path.to_string(),
+                    "it is in the index and not in the archive",
+                ),
+                Err(error) => return self.bad("", &with_cause(&error)),
+            }
+        }
+    }
+
+    fn member(
+        &mut self,
+        path: &ArchivePath,
+        member: Member,
+        expected: Option<Digest>,
+        tar: &mut TarReader<impl Read>,
+    ) -> Result<(), ExtractError> {
+        match member.kind {
+            MemberKind::File => self.file(path, &member, expected, tar)?,
+            MemberKind::Dir => match self.places.dir(path) {
+                Ok(true) => {
+                    self.done.dirs += 1;
+                    self.dirs
+                        .push((path.clone(), member.mode & 0o777, member.mtime_ns));
+                }
+                Ok(false) => self.done.repeated += 1,
+                Err(refusal) => self.refused(path, refusal)?,
+            },
+            MemberKind::Symlink { target } => {
+                self.deferred += path.as_bytes().len() + target.len() + 128;
+                self.symlinks.push((path.clone(), target, member.mtime_ns));
+            }
+            MemberKind::HardLink { to } => match plain_path(&to) {
+                Ok(Some(to)) => {
+                    self.deferred += path.as_bytes().len() + to.as_bytes().len() + 128;
+                    self.hard_links.push((path.clone(), to));
+                }
+                _ => self.bad(
+                    &path.to_string(),
+                    &format!("it is a link to `{}`, outside the snapshot", escape(&to)),
+                ),
+            },
+            MemberKind::Other(what) => self.bad(
+                &path.to_string(),
+                &format!("it is {what}, which is not restored"),
+            ),
+        }
+        if self.deferred > MOST_DEFERRED {
+            self.make_links()?;
+        }
+        Ok(())
+    }
+
+    fn file(
+        &mut self,
+        path: &ArchivePath,
+        member: &Member,
+        expected: Option<Digest>,
+        tar: &mut TarReader<impl Read>,
+    ) -> Result<(), ExtractError> {
+        let file = match self.places.file(path) {
+            Ok(file) => file,
+            Err(Refusal::Twice) => return self.again(path, tar),
+            Err(refusal) => return self.refused(path, refusal),
+        };
+        let copied = copy(tar, &file);
+        let digest = match copied {
+            Ok(digest) => digest,
+            Err(failure) => {
+                let removed = self.places.remove_file(path);
+                if let Err(error) = removed {
+                    self.bad(
+                        &path.to_string(),
+                        &format!("its beginning could not be removed ({error})"),
+                    );
+                }
+                return match failure {
+                    CopyError::Read(error) => Err(self.stopped(tar.failed(error))),
+                    CopyError::Write(error) => self.refused(path, Refusal::Io(error)),
+                };
+            }
+        };
+        if expected.is_some_and(|expected| expected != digest) {
+            if let Err(error) = self.places.remove_file(path) {
+                return self.refused(path, Refusal::Io(error));
+            }
+            self.bad(
+                &path.to_string(),
+                "its content is not what the index says; it was not kept",
+            );
+            return Ok(());
+        }
+        if let Err(error) = place::set_attributes(&file, member.mode & 0o777, member.mtime_ns) {
+            return self.refused(path, Refusal::Io(error));
+        }
+        self.done.files += 1;
+        self.done.bytes += member.size;
+        self.done.unproven += u64::from(expected.is_none());
+        Ok(())
+    }
+
+    /// A second member of one name. The same content again is harmless.
+    fn again(
+        &mut self,
+        path: &ArchivePath,
+        tar: &mut TarReader<impl Read>,
+    ) -> Result<(), ExtractError> {
+        let second = match hash(tar) {
+            Ok(digest) => digest,
+            Err(error) => return Err(self.stopped(tar.failed(error))),
+        };
+        match self
+            .places
+            .open_file(path)
+            .and_then(|mut file| hash(&mut file))
+        {
+            Ok(first) if first == second => self.done.repeated += 1,
+            _ => return self.refused(path, Refusal::Twice),
+        }
+        Ok(())
+    }
+
+    fn make_links(&mut self) -> Result<(), ExtractError> {
+        self.deferred = 0;
+        for (path, target, mtime_ns) in std::mem::take(&mut self.symlinks) {
+            match self.places.symlink(&path, &target, mtime_ns) {
+                Ok(()) => {
+                    self.done.symlinks += 1;
+                    self.done.links_outside += u64::from(points_outside(&path, &target));
+                }
+                Err(refusal) => self.refused(&path, refusal)?,
+            }
+        }
+        for (path, to) in std::mem::take(&mut self.hard_links) {
+            match self.places.hard_link(&path, &to) {
+                Ok(()) => self.done.hard_links += 1,
+                Err(refusal) => self.refused(&path, refusal)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a refusal; a disk without space ends the run.
+    fn refused(&mut self, path: &ArchivePath, refusal: Refusal) -> Result<(), ExtractError> {
+        match refusal {
+            Refusal::Io(source)
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull
+                        | io::ErrorKind::QuotaExceeded
+                        | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                Err(ExtractError::Target {
+                    path: path.to_string(),
+                    source,
+                })
+            }
+            other => {
+                self.bad(&path.to_string(), &other.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn stopped(&self, source: TarError) -> ExtractError {
+        ExtractError::Archive {
+            after: self.last.clone(),
+            source,
+        }
+    }
+
+    fn bad(&mut self, path: &str, message: &str) {
+        self.done.note(path, message);
+    }
+}
+
+/// Whether `member` is what `entry` says, as far as the headers tell.
+fn agrees(entry: &SnapshotEntry, path: &ArchivePath, member: &Member, volume: u32) -> bool {
+    let same_kind = match (&entry.kind, &member.kind) {
+        (EntryKind::File { size, place, .. }, MemberKind::File) => {
+            (*size, place.volume, place.offset) == (member.size, volume, member.offset)
+        }
+        (EntryKind::Dir, MemberKind::Dir) => true,
+        (EntryKind::Symlink { target }, MemberKind::Symlink { target: other }) => target == other,
+        (EntryKind::HardLink { to }, MemberKind::HardLink { to: other }) => {
+            plain_path(other) == Ok(Some(to.clone()))
+        }
+        _ => false,
+    };
+    same_kind && entry.path == *path
+}
+
+/// Whether a link at `path` leads out of the target, as far as its text tells.
+fn points_outside(path: &ArchivePath, target: &[u8]) -> bool {
+    if target.starts_with(b"/") {
+        return true;
+    }
+    let mut depth = path.segments().count() - 1;
+    for segment in target.split(|byte| *byte == b'/') {
+        match segment {
+            b"" | b"." => {}
+            b".." => match depth.checked_sub(1) {
+                Some(less) => depth = less,
+                None => return true,
+            },
+            _ => depth += 1,
+        }
+    }
+    false
+}
+
+enum CopyError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+fn copy(from: &mut impl Read, mut to: impl io::Write) -> Result<Digest, CopyError> {
+    let mut sha256 = Sha256::new();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let count = from.read(&mut buffer).map_err(CopyError::Read)?;
+        if count == 0 {
+            return Ok(Digest(sha256.finalize().into()));
+        }
+        sha256.update(&buffer[..count]);
+        to.write_all(&buffer[..count]).map_err(CopyError::Write)?;
+    }
+}
+
+fn hash(from: &mut impl Read) -> io::Result<Digest> {
+    copy(from, io::sink()).map_err(|error| match error {
+        CopyError::Read(error) | CopyError::Write(error) => error,
+    })
+}
+
+fn with_cause(error: &IndexError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error} ({cause})"),
+        None => error.to_string(),
+    }
+}
