@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use ows_providers::{Enforcement, Entry};
+use ows_providers::{Enforcement, Entry, EntryKind};
 
 use super::lease::Taken;
 use super::run::{Observed, Opened, Run};
@@ -11,7 +11,7 @@ use super::{SyncMode, drain, housekeeping, identity, others, roots};
 use crate::apply::{Applier, Permit, Shared};
 use crate::error::Outcome;
 use crate::local::ReplicaId;
-use crate::plan::{Caution, Direction, Fate, Fates, Op, Plan, Record, Side};
+use crate::plan::{Action, Caution, Direction, Fate, Fates, Op, Plan, Record, Side};
 use crate::report::{Phase, Report};
 use crate::state::BaseWriter;
 
@@ -23,7 +23,14 @@ impl Observed {
     fn writes_remote(&self, opened: &Opened, guarded: bool, with_mail: bool) -> bool {
         let first = opened.pair.first_synced_at.is_none();
         let mut actions = self.plan.actions();
-        let pushes = actions.any(|action| action.op.writes_to() == Side::Remote);
+        // A folder that keeps something here is created again there.
+        let may_bring_back = |action: &Action| {
+            self.plan.brings_back
+                && action.op == Op::DeleteLocal
+                && action.key.kind == EntryKind::Dir
+        };
+        let pushes =
+            actions.any(|action| action.op.writes_to() == Side::Remote || may_bring_back(action));
         let drains = with_mail && !self.outbox.is_empty();
         drains || (!guarded && (pushes || (first && with_mail)))
     }
