@@ -151,7 +151,8 @@ impl Run<'_> {
             others::note_beginning(self, opened).await?;
             let brings_back = opened.has_base
                 && (direction != Direction::Both || roots::is_another_folder(opened)?);
-            if self.settings.mode == SyncMode::Bisync && brings_back {
+            // A mirror may be a bisync the next time.
+            if self.settings.mode != SyncMode::Mailbox && brings_back {
                 self.forget_what_is_missing(opened, plan).await?;
             }
             roots::begin(opened, direction).await?;
@@ -174,10 +175,13 @@ impl Run<'_> {
     async fn forget_what_is_missing(&self, opened: &Opened, plan: &Plan) -> Outcome<()> {
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let base = writer.handle();
-        let fills = plan.actions().filter(|action| match action.op {
-            Op::Download | Op::CreateDirLocal => action.local.is_none(),
-            Op::Upload | Op::CreateDirRemote => action.remote.is_none(),
-            _ => false,
+        let fills = plan.actions().filter(|action| {
+            action.is_known
+                && match action.op {
+                    Op::Download | Op::CreateDirLocal => action.local.is_none(),
+                    Op::Upload | Op::CreateDirRemote => action.remote.is_none(),
+                    _ => false,
+                }
         });
         let left = plan.records.iter().filter_map(|record| match record {
             Record::Forget(key) => Some(key),

@@ -3,7 +3,10 @@
 
 use ows::error::FailureKind;
 use ows::plan::guards::GuardName;
+use ows::sync::SyncMode;
+use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
+use ows_providers::{ErrorKind, Operation};
 use ows_testkit::tree::{Files, TempTree};
 
 use crate::accounts::another_account;
@@ -314,6 +317,27 @@ async fn a_new_pair_is_not_mistaken_for_the_one_that_marked_the_folder() {
         pair.local.write(".ows/replica", &marker);
         clean(&pair.sync().await);
         assert_eq!(pair.workspace(), files(&[("a", "1"), ("b", "2")]));
+        pair.assert_converged().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_mirror_could_not_bring_back_is_not_deleted_when_the_mode_becomes_bisync() {
+    for options in every_kind() {
+        let base = &[("a", "1"), ("b", "2"), ("c", "3")];
+        let mut pair = bisync(options, &[], base);
+        pair.settings.mode = SyncMode::Mirror;
+        clean(&pair.sync().await);
+        pair.later();
+        pair.local.remove("b");
+        let refused = Fault::on(Operation::Get).at("b").nth(1);
+        pair.faults.add(refused.before(ErrorKind::Forbidden));
+        assert_eq!(kind(&pair.sync().await), Some(FailureKind::Partial));
+        pair.faults.assert_all_reached();
+        pair.later();
+        pair.settings.mode = SyncMode::Bisync;
+        clean(&pair.sync().await);
+        assert_eq!(pair.workspace(), files(base));
         pair.assert_converged().await;
     }
 }
