@@ -7,7 +7,7 @@
 //! Of the names that are there only hashes are kept, eight bytes each, and only for a remote that folds. Two names of one
 //! hash that do not fold to one are as unlikely as harmless: one of them is reported.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ows_providers::{EntryKind, NameRules, RelPath, SortKey};
@@ -17,7 +17,7 @@ use super::{Action, Keeps, Op, Reason, Side, Skipped};
 /// What the remote holds, by folded names.
 #[derive(Debug, Default)]
 pub(super) struct FoldedNames {
-    there: HashSet<u64>,
+    there: BTreeSet<u64>,
 }
 
 /// What is left of a plan's actions.
