@@ -27,8 +27,11 @@ pub(super) async fn part_ways(
     observed: &Observed,
 ) -> Outcome<()> {
     let plan = &observed.plan;
-    let will_mark =
-        plan.caution == Caution::OnlyAdd || !plan.is_quiet() || !plan.records.is_empty();
+    // A first run marks the folder also when there is nothing to do.
+    let will_mark = !opened.has_base
+        || plan.caution == Caution::OnlyAdd
+        || !plan.is_quiet()
+        || !plan.records.is_empty();
     // Of a generation that is not the first, some folder was marked before, though nothing may be left of its base.
     let was_marked =
         opened.has_base || run.settings.mode == SyncMode::Bisync && opened.pair.generation > 0;

@@ -175,13 +175,11 @@ impl Run<'_> {
     async fn forget_what_is_missing(&self, opened: &Opened, plan: &Plan) -> Outcome<()> {
         let writer = opened.state.base_writer(&opened.pair.id, &self.id);
         let base = writer.handle();
-        let fills = plan.actions().filter(|action| {
-            action.is_known
-                && match action.op {
-                    Op::Download | Op::CreateDirLocal => action.local.is_none(),
-                    Op::Upload | Op::CreateDirRemote => action.remote.is_none(),
-                    _ => false,
-                }
+        // Whether an action knows of a row does not tell whether there is one: a resync leaves rows out of account.
+        let fills = plan.actions().filter(|action| match action.op {
+            Op::Download | Op::CreateDirLocal => action.local.is_none(),
+            Op::Upload | Op::CreateDirRemote => action.remote.is_none(),
+            _ => false,
         });
         let left = plan.records.iter().filter_map(|record| match record {
             Record::Forget(key) => Some(key),

@@ -652,3 +652,40 @@ async fn what_a_one_way_run_could_not_bring_back_is_not_deleted_by_the_next_run(
         }
     }
 }
+
+#[tokio::test]
+async fn a_volume_that_comes_back_displaces_nothing_although_nothing_was_agreed_on_before_it_went()
+{
+    for options in every_kind() {
+        for direction in [None, Some(Direction::Pull)] {
+            let mut pair = bisync(options.clone(), &[], &[]);
+            clean(&pair.sync().await);
+            pair.later();
+            pair.local.write("a", "on the volume");
+            // The mount point below it, which is empty.
+            let volume =
+                std::mem::replace(&mut pair.local, ows_testkit::tree::TempTree::in_memory());
+            pair.settings.local_path = pair.local.path().to_owned();
+            let options = SyncOptions {
+                direction,
+                ..SyncOptions::default()
+            };
+            clean(&pair.run(options).await);
+            pair.later();
+            pair.local.write("a", "on the mount point");
+            clean(&pair.sync().await);
+            pair.later();
+            pair.local = volume;
+            pair.settings.local_path = pair.local.path().to_owned();
+            pair.sync().await;
+            pair.later();
+            pair.sync().await;
+            for content in ["on the volume", "on the mount point"] {
+                assert!(
+                    pair.contents().contains(content.as_bytes()),
+                    "{direction:?}: {content}"
+                );
+            }
+        }
+    }
+}
