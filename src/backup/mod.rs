@@ -6,12 +6,13 @@
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
+//! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`settings`]: what every backup command is told.
-//! - [`sink`]: where the blocking side puts its objects.
+//! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
@@ -20,6 +21,7 @@ pub mod catalog;
 pub mod entry;
 pub mod extract;
 pub mod index;
+pub mod intents;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
