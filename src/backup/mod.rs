@@ -13,11 +13,15 @@
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
+pub mod archive;
+pub mod database;
 pub mod entry;
 pub mod extract;
 pub mod index;
+pub mod items;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
 pub mod retention;
+pub mod scan;
 pub mod untar;
