@@ -3,8 +3,10 @@
 //!
 //! # Map
 //! - [`catalog`]: what the folder of the snapshots holds.
+//! - [`connect`]: from the configuration to what every command is told.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
+//! - [`heartbeat`]: tells a monitoring service how a backup goes.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
@@ -14,13 +16,15 @@
 //! - [`sink`]: where the blocking side puts its objects.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
-//! Depends on `local` and `ows_providers`; nothing here knows of sync.
+//! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
 
 pub mod archive;
 pub mod catalog;
+pub mod connect;
 pub mod database;
 pub mod entry;
 pub mod extract;
+pub mod heartbeat;
 pub mod index;
 pub mod items;
 pub mod legacy;
