@@ -12,6 +12,7 @@
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
+//! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
 //! - [`sink`]: where the blocking side puts its objects.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
@@ -32,6 +33,7 @@ pub mod manifest;
 pub mod name;
 pub mod retention;
 pub mod scan;
+pub mod seal;
 pub mod settings;
 pub mod sink;
 pub mod untar;
