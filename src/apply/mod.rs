@@ -76,6 +76,8 @@ pub struct Applier {
     pub pair: PairId,
     /// Which run this is.
     pub run: RunId,
+    /// Which pass of the run, from 1.
+    pub pass: u32,
     /// Which replica this is.
     pub replica: ReplicaId,
     /// Where agreed rows go.

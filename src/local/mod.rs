@@ -34,7 +34,7 @@ use crate::tree::LocalFingerprint;
 pub use error::{LocalError, LocalErrorKind};
 pub use marker::ReplicaId;
 pub use read::{Hashed, OpenedFile};
-pub use trash::{TrashTotals, Trashed};
+pub use trash::{TrashTotals, Trashed, slot_name, split_slot};
 pub use walk::{LocalEntry, LocalWalk, Observed, UnknownReason, WalkOptions};
 pub use write::{Commit, Digest, Displace, Expect, Placed, TempFile};
 
