@@ -15,8 +15,8 @@ use super::others::{self, Other};
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
-    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, parting,
-    secrets, show,
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, overlap, pair_id, parting, secrets,
+    show, unmarked,
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -354,7 +354,7 @@ impl Run<'_> {
         let caution = looked.observed.plan.caution;
         report
             .warnings
-            .extend(mirror::warning(self.settings, caution));
+            .extend(unmarked::warning(self.settings, caution));
         let is_first = match self.settings.mode {
             SyncMode::Mailbox => opened.pair.first_synced_at.is_none(),
             SyncMode::Mirror | SyncMode::Bisync => !opened.has_base,
