@@ -99,6 +99,21 @@ impl LocalFolder {
         Ok(self)
     }
 
+    /// Whether links are followed when something is looked at or read.
+    pub fn follows_links(&self) -> bool {
+        self.links.is_some()
+    }
+
+    /// The first symbolic link on the way to `path`, which may be `path` itself. `None` also where that cannot be seen.
+    pub fn link_on(&self, path: &RelPath) -> Option<RelPath> {
+        let above = std::iter::successors(Some(path.clone()), RelPath::parent);
+        let is_link = |path: &RelPath| {
+            let stat = self.root.lstat(path).ok().flatten();
+            stat.is_some_and(|stat| stat.kind == Kind::Symlink)
+        };
+        above.filter(is_link).last()
+    }
+
     /// The path that it was opened by; for messages.
     pub fn path(&self) -> &Path {
         self.root.path()
