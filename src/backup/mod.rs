@@ -2,8 +2,10 @@
 //! makes it exist.
 //!
 //! # Map
+//! - `block`: compresses one block of a gzip stream.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
+//! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
@@ -13,8 +15,10 @@
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
+mod block;
 pub mod entry;
 pub mod extract;
+pub mod gzip;
 pub mod index;
 pub mod legacy;
 pub mod manifest;
