@@ -15,13 +15,17 @@
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
+pub mod archive;
 mod block;
+pub mod database;
 pub mod entry;
 pub mod extract;
 pub mod gzip;
 pub mod index;
+pub mod items;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
 pub mod retention;
+pub mod scan;
 pub mod untar;
