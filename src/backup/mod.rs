@@ -11,6 +11,7 @@
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
+//! - [`seal`]: seals with age, and opens again.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
@@ -28,4 +29,5 @@ pub mod manifest;
 pub mod name;
 pub mod retention;
 pub mod scan;
+pub mod seal;
 pub mod untar;
