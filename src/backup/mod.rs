@@ -3,6 +3,7 @@
 //!
 //! # Map
 //! - `block`: compresses one block of a gzip stream.
+//! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
@@ -12,12 +13,15 @@
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
+//! - [`settings`]: what every backup command is told.
+//! - [`sink`]: where the blocking side puts its objects.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
 pub mod archive;
 mod block;
+pub mod catalog;
 pub mod database;
 pub mod entry;
 pub mod extract;
@@ -30,4 +34,6 @@ pub mod name;
 pub mod retention;
 pub mod scan;
 pub mod seal;
+pub mod settings;
+pub mod sink;
 pub mod untar;
