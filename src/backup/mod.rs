@@ -2,11 +2,13 @@
 //! makes it exist.
 //!
 //! # Map
+//! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`connect`]: from the configuration to what every command is told.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`heartbeat`]: tells a monitoring service how a backup goes.
+//! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
@@ -23,10 +25,13 @@ pub mod archive;
 pub mod catalog;
 pub mod connect;
 pub mod database;
+mod block;
 pub mod catalog;
+pub mod database;
 pub mod entry;
 pub mod extract;
 pub mod heartbeat;
+pub mod gzip;
 pub mod index;
 pub mod items;
 pub mod legacy;
