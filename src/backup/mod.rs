@@ -7,8 +7,8 @@
 //! - [`connect`]: from the configuration to what every command is told.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
-//! - [`heartbeat`]: tells a monitoring service how a backup goes.
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
+//! - [`heartbeat`]: tells a monitoring service how a backup goes.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
@@ -22,16 +22,14 @@
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
 
 pub mod archive;
+mod block;
 pub mod catalog;
 pub mod connect;
 pub mod database;
-mod block;
-pub mod catalog;
-pub mod database;
 pub mod entry;
 pub mod extract;
-pub mod heartbeat;
 pub mod gzip;
+pub mod heartbeat;
 pub mod index;
 pub mod items;
 pub mod legacy;
