@@ -94,7 +94,8 @@ fn settings(config: &Config, retry: RetryOptions) -> Outcome<BackupSettings> {
         identities: backup.identities.clone(),
         items: backup.include.clone(),
         exclude: backup.exclude.clone(),
-        left_out: left_out(config, location),
+        pair_folder: config.sync.as_ref().map(|sync| sync.local_folder.clone()),
+        destination: host_folder(&location.provider, location.folder.as_ref()),
         exclude_caches: backup.exclude_caches,
         cross_mounts: backup.cross_mounts,
         compression: backup.compression,
@@ -107,18 +108,6 @@ fn settings(config: &Config, retry: RetryOptions) -> Outcome<BackupSettings> {
         }),
         clock: BackupClock::default(),
     })
-}
-
-/// Folders on this host that hold copies of what is backed up.
-fn left_out(config: &Config, location: &BackupLocation) -> Vec<PathBuf> {
-    let pair = config
-        .sync
-        .as_ref()
-        .and_then(|sync| host_folder(&sync.provider, sync.remote_path.as_ref()));
-    host_folder(&location.provider, location.folder.as_ref())
-        .into_iter()
-        .chain(pair)
-        .collect()
 }
 
 /// How manifests call this host.
