@@ -13,6 +13,7 @@
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
+//! - [`pipeline`]: writes the data and the index of a snapshot into objects.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
@@ -35,6 +36,7 @@ pub mod items;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
+pub mod pipeline;
 pub mod retention;
 pub mod scan;
 pub mod seal;
