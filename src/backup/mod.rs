@@ -10,6 +10,7 @@
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
 //! - [`heartbeat`]: tells a monitoring service how a backup goes.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
+//! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
@@ -17,7 +18,7 @@
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
-//! - [`sink`]: where the blocking side puts its objects.
+//! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
@@ -32,6 +33,7 @@ pub mod extract;
 pub mod gzip;
 pub mod heartbeat;
 pub mod index;
+pub mod intents;
 pub mod items;
 pub mod legacy;
 pub mod manifest;

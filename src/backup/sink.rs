@@ -293,7 +293,8 @@ impl ProviderWriter {
     fn collect(&mut self) -> io::Result<()> {
         while let Some(sent) = self.sending.try_join_next() {
             let part = self.shared.part(&self.path, sent);
-            self.stored.push(part.map_err(|failure| self.shared.fail(failure))?);
+            self.stored
+                .push(part.map_err(|failure| self.shared.fail(failure))?);
         }
         Ok(())
     }
