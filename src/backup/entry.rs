@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use sha2::Digest as _;
 
+use super::manifest::ProblemClass;
+
 /// How many bytes of tar one block of the gzip stream holds; the last one of a volume holds what is left.
 pub const BLOCK_BYTES: u64 = 1 << 20;
 
@@ -274,6 +276,8 @@ pub struct SnapshotEntry {
     pub user: Option<String>,
     /// Name of the group, where the host knew one.
     pub group: Option<String>,
+    /// Why this is not what stood under the path; `None` when it is.
+    pub problem: Option<ProblemClass>,
 }
 
 /// Where each block of one volume's gzip stream begins, so that reading may start there.

@@ -9,7 +9,8 @@
 //! - A line per path, in the order of the archive: `path`, `type` (`file`, `dir`, `symlink`, `hardlink`), `mode` (octal
 //!   text), `mtime` (seconds since the epoch as in pax: `1769903999.25`), `uid`, `gid`, and `user` and `group` where
 //!   known. A file has `size`, `sha256`, `volume` (from 1) and `offset` (of its first byte in that volume's tar); a
-//!   symbolic link `target`; a hard link `to`, a path before it. What is no UTF-8 stands in hexadecimal under `path_hex`,
+//!   symbolic link `target`; a hard link `to`, a path before it. What is not as it stood on the disk has `problem`, a class of
+//!   the manifest: `unreadable` is a file that could not be read to its end, zeros stand for the rest. What is no UTF-8 stands in hexadecimal under `path_hex`,
 //!   `target_hex`, `to_hex` instead.
 //! - After the paths of a volume its table of blocks, in lines of up to 4,096: `{"type":"blocks","volume":1,
 //!   "starts":[...]}`. Each number is the distance of a block's compressed start from the start of the block before it,
@@ -34,6 +35,7 @@ use super::entry::{
     ArchivePath, Digest, EntryKind, Place, RestartPoints, SnapshotEntry, escape, parse_seconds,
     seconds,
 };
+use super::manifest::ProblemClass;
 use super::name::SnapshotName;
 
 /// The format that is written, and the newest that is read.
@@ -128,6 +130,8 @@ struct Line<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     group: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<ProblemClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     starts: Option<Vec<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paths: Option<u64>,
@@ -167,6 +171,7 @@ impl<W: Write> IndexWriter<W> {
             gid: Some(entry.gid),
             user: entry.user.as_deref().map(Cow::Borrowed),
             group: entry.group.as_deref().map(Cow::Borrowed),
+            problem: entry.problem,
             ..Line::default()
         };
         match &entry.kind {
@@ -462,6 +467,7 @@ fn entry_of(line: Line<'_>) -> Result<SnapshotEntry, String> {
         gid: line.gid.ok_or_else(|| missing("gid"))?,
         user: line.user.map(Cow::into_owned),
         group: line.group.map(Cow::into_owned),
+        problem: line.problem,
         path,
     })
 }
@@ -514,6 +520,7 @@ mod tests {
             gid: 1000,
             user: Some("agent".into()),
             group: None,
+            problem: None,
         }
     }
 
@@ -837,6 +844,7 @@ mod tests {
                     uid,
                     gid,
                     group: user.clone(),
+                    problem: None,
                     user,
                 },
             )

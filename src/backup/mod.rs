@@ -2,6 +2,7 @@
 //! makes it exist.
 //!
 //! # Map
+//! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
@@ -10,16 +11,25 @@
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
+//! - [`settings`]: what every backup command is told.
+//! - [`sink`]: where the blocking side puts its objects.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
+pub mod archive;
+pub mod database;
+pub mod catalog;
 pub mod entry;
 pub mod extract;
 pub mod index;
+pub mod items;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
 pub mod retention;
+pub mod scan;
 pub mod seal;
+pub mod settings;
+pub mod sink;
 pub mod untar;

@@ -729,6 +729,7 @@ fn entry(path: &str, kind: EntryKind) -> SnapshotEntry {
         gid: 0,
         user: None,
         group: None,
+        problem: None,
     }
 }
 
