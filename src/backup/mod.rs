@@ -2,13 +2,16 @@
 //! makes it exist.
 //!
 //! # Map
+//! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
+//! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
+//! - [`pipeline`]: writes the data and the index of a snapshot into objects.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
@@ -18,15 +21,18 @@
 //! Depends on `local` and `ows_providers`; nothing here knows of sync.
 
 pub mod archive;
-pub mod database;
+mod block;
 pub mod catalog;
+pub mod database;
 pub mod entry;
 pub mod extract;
+pub mod gzip;
 pub mod index;
 pub mod items;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
+pub mod pipeline;
 pub mod retention;
 pub mod scan;
 pub mod seal;
