@@ -121,7 +121,8 @@ impl Run<'_> {
             } else {
                 direction
             };
-            let stop = guards::remote_root(plan, direction);
+            let skips_caution = identity::caution(self, opened) == Caution::RolledBack;
+            let stop = guards::remote_root(plan, direction, skips_caution);
             return Ok(Some(stop.directed(self.options.direction)));
         }
         // A merge deletes nothing, and what differs is kept twice.
