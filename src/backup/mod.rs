@@ -12,13 +12,18 @@
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
+//! - [`lock`]: one command that changes backups at a time.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
+//! - [`now`](mod@now): makes a snapshot, readable from top to bottom.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
+//! - [`prune`]: removes the snapshots that no rule keeps.
+//! - [`recover`]: how to restore without `ows`.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
+//! - [`status`]: how backups stand.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
@@ -31,19 +36,25 @@ pub mod database;
 pub mod entry;
 pub mod extract;
 pub mod gzip;
-pub mod heartbeat;
 mod header;
+pub mod heartbeat;
 pub mod index;
 pub mod intents;
 pub mod items;
 pub mod legacy;
+pub mod lock;
 pub mod manifest;
 pub mod name;
-pub mod pipeline;
+pub mod now;
 mod owners;
+pub mod pipeline;
+pub mod prune;
+pub mod recover;
 pub mod retention;
+mod run;
 pub mod scan;
 pub mod seal;
 pub mod settings;
 pub mod sink;
+pub mod status;
 pub mod untar;
