@@ -14,6 +14,7 @@
 //! - [`backup`]: snapshots: their names, formats and retention, and how one is read back.
 //! - [`local`], [`pattern`]: the local folder, reached through one handle that no link can escape; rclone's patterns.
 //! - [`state`]: everything that is remembered, in SQLite. The only SQL of the project.
+//! - [`remote`]: opens a provider of the configuration, for sync and backup.
 //! - [`error`], [`report`], [`cancel`]: what a person reads, what a run tells, what stops it.
 //!
 //! Dependencies point one way: `cli -> daemon -> sync -> apply, plan, state, local -> ows_providers`; `tree` and `ids` are plain
@@ -75,6 +76,7 @@ pub mod ids;
 pub mod local;
 pub mod pattern;
 pub mod plan;
+pub mod remote;
 pub mod report;
 pub mod state;
 pub mod sync;

@@ -19,6 +19,7 @@ pub mod layers;
 pub mod local;
 pub mod memory;
 mod path;
+pub mod ping;
 pub mod s3;
 
 use std::fmt::Debug;
@@ -215,10 +216,11 @@ impl Default for PutOptions {
 /// How to begin an upload in parts.
 #[derive(Debug, Clone)]
 pub struct UploadOptions {
-    /// Length of the whole object in bytes.
-    pub size: u64,
-    /// Length of every part but the last. At least [`PartRules::min`], and few enough parts for [`PartRules::max_count`]:
-    /// see [`PartRules::part_size`].
+    /// Length of the whole object in bytes; `None` for a stream whose length only its end tells. Then nothing is checked
+    /// against it, and what the parts amount to is the object.
+    pub size: Option<u64>,
+    /// Length of every part but the last. At least [`PartRules::min`] unless one part holds everything, and few enough
+    /// parts for [`PartRules::max_count`]: see [`PartRules::part_size`]. For a stream the caller estimates.
     pub part_size: u64,
     /// The content's modification time, in nanoseconds since the epoch, stored with it.
     pub mtime_ns: Option<i64>,
@@ -234,13 +236,35 @@ pub struct Upload {
     pub path: RelPath,
     /// The provider's id of the upload.
     pub id: String,
-    /// Length of the whole object in bytes.
-    pub size: u64,
+    /// Length of the whole object in bytes; `None` for a stream whose length was not known when it began.
+    pub size: Option<u64>,
     /// Length of every part but the last.
     pub part_size: u64,
     /// A random word that the finished object carries, so that a lost answer to the completion can be told from a
     /// stranger's object.
     pub token: String,
+}
+
+impl Upload {
+    /// Whether these are all of its parts: in order, without a gap, of equal length but for the last, and as long as was
+    /// announced. Some stores (R2) refuse unequal parts, and all refuse gaps; it costs less to see it here.
+    pub(crate) fn is_whole(&self, parts: &[Part]) -> bool {
+        let in_order = parts
+            .iter()
+            .zip(1..)
+            .all(|(part, number)| part.number == number);
+        let equal = parts.split_last().is_some_and(|(last, full)| {
+            last.size <= self.part_size && full.iter().all(|part| part.size == self.part_size)
+        });
+        in_order && equal && self.size.is_none_or(|size| size == total_size(parts))
+    }
+}
+
+/// What parts amount to, in bytes.
+pub(crate) fn total_size(parts: &[Part]) -> u64 {
+    parts
+        .iter()
+        .fold(0, |sum, part| sum.saturating_add(part.size))
 }
 
 /// A part that the provider has stored.
@@ -357,7 +381,8 @@ pub trait Provider: Debug + Send + Sync + 'static {
     /// Begins an upload in parts. Nothing is visible before it is completed.
     async fn start_upload(&self, path: &RelPath, options: UploadOptions) -> Result<Upload>;
 
-    /// Stores one part; storing it again replaces it. Parts may be stored in any order and at the same time.
+    /// Stores one part; storing it again replaces it. Parts may be stored in any order and at the same time. An object
+    /// without content has one part of no length.
     async fn put_part(&self, upload: &Upload, number: u32, body: Bytes) -> Result<Part>;
 
     /// Makes the object of an upload visible. The parts are in order and complete. Completing an upload once more

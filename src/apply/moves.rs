@@ -54,24 +54,29 @@ impl Applier {
         };
         let names = self.provider.capabilities().names;
         let only_above = names.folds() && names.folded(from) == names.folded(path);
-        let row = |remote| BaseRow {
+        let row = |remote, is_edited| BaseRow {
             key: action.key.clone(),
             local: (**local).clone(),
-            remote: if action.changed.remote {
+            remote: if is_edited {
                 agreed_before(old)
             } else {
                 remote
             },
         };
+        let mut is_edited = action.changed.remote;
         let entry = if only_above && from.name() == path.name() {
-            // A folder above has got another spelling, and this has it by that.
-            self.provider.stat(path).await?
+            // A folder above has got another spelling, and this has it by that. No call has told which version that is.
+            let entry = self.provider.stat(path).await?;
+            is_edited |= !remote.same_version(&RemoteStamp::from_entry(&entry, false));
+            entry
         } else if self.provider.capabilities().rename {
             self.provider.rename(from, path, options).await?
         } else {
             let entry = self.conditional().copy_new(from, path, options).await?;
             // The copy is there: from now on the old name holds nothing that would be lost.
-            self.base.agreed(row(self.stamp_of_own(&entry))).await?;
+            self.base
+                .agreed(row(self.stamp_of_own(&entry), is_edited))
+                .await?;
             self.conditional()
                 .delete(from, expect(Some(remote)))
                 .await?;
@@ -79,7 +84,7 @@ impl Applier {
         };
         let mut stamp = self.stamp_of_own(&entry);
         stamp.mtime_ns = stamp.mtime_ns.or(old.remote.mtime_ns);
-        Ok(row(stamp))
+        Ok(row(stamp, is_edited))
     }
 
     /// Gives a folder another spelling of its name, with all that is in it.

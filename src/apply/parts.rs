@@ -31,7 +31,31 @@ const PARTS_IN_FLIGHT: usize = 3;
 struct Running {
     id: UploadId,
     upload: Upload,
+    layout: Layout,
     have: Vec<Part>,
+}
+
+/// How a file of known length is cut: all parts but the last are equal.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    size: u64,
+    part_size: u64,
+}
+
+impl Layout {
+    fn count(self) -> u32 {
+        u32::try_from(self.size.div_ceil(self.part_size).max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn offset(self, number: u32) -> u64 {
+        u64::from(number.saturating_sub(1)) * self.part_size
+    }
+
+    fn length(self, number: u32) -> u64 {
+        self.size
+            .saturating_sub(self.offset(number))
+            .min(self.part_size)
+    }
 }
 
 impl Applier {
@@ -100,15 +124,15 @@ impl Applier {
                 continue;
             }
             let same = stored.record.md5 == Some(hashed.md5)
-                && stored.record.upload.size == fingerprint.size
+                && stored.record.upload.size == Some(fingerprint.size)
                 && self.provider.capabilities().resumable_uploads;
-            if same && let Some(running) = self.resume(&stored).await? {
+            if same && let Some(running) = self.resume(&stored, fingerprint.size).await? {
                 return Ok(running);
             }
             self.give_up(&stored.record.upload, stored.id).await?;
         }
         let options = UploadOptions {
-            size: fingerprint.size,
+            size: Some(fingerprint.size),
             part_size: rules.part_size(fingerprint.size),
             mtime_ns: Some(fingerprint.mtime_ns),
             md5: Some(hashed.md5),
@@ -128,24 +152,34 @@ impl Applier {
         };
         let id = self.state.record_upload(&self.pair, &record).await?;
         self.state.resolve_intent(intent).await?;
+        let layout = Layout {
+            size: fingerprint.size,
+            part_size: upload.part_size,
+        };
         Ok(Running {
             id,
             upload,
+            layout,
             have: Vec::new(),
         })
     }
 
-    async fn resume(&self, stored: &StoredUpload) -> Result<Option<Running>, Problem> {
+    async fn resume(&self, stored: &StoredUpload, size: u64) -> Result<Option<Running>, Problem> {
         let upload = stored.record.upload.clone();
+        let layout = Layout {
+            size,
+            part_size: upload.part_size,
+        };
         match self.provider.list_parts(&upload).await {
             Ok(parts) => {
                 let have = parts
                     .into_iter()
-                    .filter(|part| part.size == part_length(&upload, part.number))
+                    .filter(|part| part.size == layout.length(part.number))
                     .collect();
                 Ok(Some(Running {
                     id: stored.id,
                     upload,
+                    layout,
                     have,
                 }))
             }
@@ -181,19 +215,16 @@ impl Applier {
         let mut parts = Vec::new();
         // Tasks of their own: while this one waits for its share of the budget, the parts that hold it must go on.
         let mut in_flight = JoinSet::new();
-        let count = part_count(&running.upload);
-        for number in 1..=count {
+        let layout = running.layout;
+        for number in 1..=layout.count() {
             while in_flight.len() >= PARTS_IN_FLIGHT {
                 parts.extend(next_part(&mut in_flight).await?);
             }
-            let held = self.hold(part_length(&running.upload, number)).await?;
+            let held = self.hold(layout.length(number)).await?;
             self.may_write().await?;
-            let buffer = self
-                .shared
-                .buffers
-                .take(in_memory(part_length(&running.upload, number)));
+            let buffer = self.shared.buffers.take(in_memory(layout.length(number)));
             let (body, next) =
-                read_part(&opened, path, &running.upload, number, buffer, hasher).await?;
+                read_part(&opened, path, layout.offset(number), buffer, hasher).await?;
             hasher = next;
             if let Some(part) = running.have.iter().find(|part| part.number == number) {
                 self.reporter.moved(part.size);
@@ -221,16 +252,14 @@ impl Applier {
     }
 }
 
-/// Reads one part, hashing on from the parts before it.
+/// Reads the part that begins at `offset`, hashing on from the parts before it.
 async fn read_part(
     opened: &Arc<OpenedFile>,
     path: &RelPath,
-    upload: &Upload,
-    number: u32,
+    offset: u64,
     mut buffer: Buffer,
     mut hasher: blake3::Hasher,
 ) -> Result<(Bytes, blake3::Hasher), Problem> {
-    let offset = u64::from(number - 1) * upload.part_size;
     let (opened, path) = (Arc::clone(opened), path.clone());
     let read = move || -> Result<_, LocalError> {
         let body = buffer.as_mut_slice();
@@ -258,17 +287,7 @@ async fn next_part(
     }
 }
 
-fn part_count(upload: &Upload) -> u32 {
-    u32::try_from(upload.size.div_ceil(upload.part_size).max(1)).unwrap_or(u32::MAX)
-}
-
 /// A part is a piece of memory; what does not fit into it cannot be read.
 fn in_memory(length: u64) -> usize {
     usize::try_from(length).unwrap_or(usize::MAX)
-}
-
-/// The length of a part: all but the last are equal.
-fn part_length(upload: &Upload, number: u32) -> u64 {
-    let offset = u64::from(number.saturating_sub(1)) * upload.part_size;
-    upload.size.saturating_sub(offset).min(upload.part_size)
 }

@@ -55,7 +55,7 @@ pub use provider::{
     DriveType, DropboxConfig, GdriveConfig, GdriveScope, HttpOptions, OauthToken, OnedriveConfig,
     ProviderConfig, S3Config, S3Credentials, S3Encryption, ServiceAccount,
 };
-pub use size::Bandwidth;
+pub use size::{Bandwidth, parse_span};
 pub use source::{Invocation, PLUGIN_ID, Shape};
 pub use sync::{ConflictResolve, FirstSync, Mode, Notify, SyncConfig, Trash};
 

@@ -114,7 +114,8 @@ pub(super) fn span(section: &Section<'_>, name: &'static str) -> Option<Duration
     span
 }
 
-fn parse_span(text: &str) -> Option<Duration> {
+/// Reads a span such as `30d`, `2w`, `36h` or `1y6d`; `None` when it is none.
+pub fn parse_span(text: &str) -> Option<Duration> {
     let mut seconds: u64 = 0;
     let mut rest = text.trim();
     if rest.is_empty() {

@@ -49,12 +49,12 @@ pub(super) async fn tidy(run: &Run<'_>, opened: &Opened, observed: &Observed) ->
     remove_leftovers(run, opened, &observed.seen.leftovers).await;
     // Only a file of the same length, and too large for one call, can be gone on with.
     let in_one_call = run.settings.provider.capabilities().single_put_max;
-    let going_on: BTreeSet<(&RelPath, u64)> = observed
+    let going_on: BTreeSet<(&RelPath, Option<u64>)> = observed
         .plan
         .transfers
         .iter()
         .filter(|action| action.op == Op::Upload && action.bytes() > in_one_call)
-        .map(|action| (&action.key.path, action.bytes()))
+        .map(|action| (&action.key.path, Some(action.bytes())))
         .collect();
     let stored = opened.state.uploads(&opened.pair.id).await?;
     for upload in &stored {
@@ -180,7 +180,7 @@ async fn give_up_unknown(
             let dead = ows_providers::Upload {
                 path: upload.path,
                 id: upload.id,
-                size: 0,
+                size: None,
                 part_size: 0,
                 token: String::new(),
             };

@@ -465,9 +465,9 @@ impl Run<'_> {
     async fn give_up_stale(&self, opened: &Opened, sends: &[Action]) -> Outcome<()> {
         for stored in opened.state.uploads(&opened.pair.id).await? {
             let upload = &stored.record.upload;
-            let goes_on = sends
-                .iter()
-                .any(|action| action.key.path == upload.path && action.bytes() == upload.size);
+            let goes_on = sends.iter().any(|action| {
+                action.key.path == upload.path && Some(action.bytes()) == upload.size
+            });
             if goes_on || !is_ours(self.settings, &upload.path) {
                 continue;
             }

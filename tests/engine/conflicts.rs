@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chrono::Utc;
 use ows::cancel::Cancel;
@@ -417,14 +417,25 @@ impl Rounds {
             return;
         }
         let name = names[self.rng.random_range(0..names.len())].clone();
-        let removes = may_remove && self.rng.random_bool(0.15) && names.len() > 1;
+        // One file always stays: an empty remote stops at a guard.
+        let removes = may_remove && self.rng.random_bool(0.15) && name != "x";
         let content = format!("content {}", self.written.len());
         self.diary
             .push(format!("{place} {name} {content} removes: {removes}"));
         self.removed.insert(held[&name].clone());
         match (self.hosts.get(place), removes) {
             (Some(host), true) => host.local.remove(&name),
-            (Some(host), false) => host.local.write(&name, &content),
+            (Some(host), false) => {
+                host.local.write(&name, &content);
+                // On either side of what the store says, whatever the time and the speed of this machine.
+                let ahead = chrono::Duration::seconds(self.rng.random_range(-20..=20));
+                let written_at = SystemTime::from(host.store.now() + ahead);
+                std::fs::File::options()
+                    .write(true)
+                    .open(host.local.join(&name))
+                    .and_then(|file| file.set_modified(written_at))
+                    .expect("a file");
+            }
             (None, true) => drop(self.hosts[0].store.remove(&name)),
             (None, false) => self.hosts[0].store.insert(&name, content.as_bytes()),
         }

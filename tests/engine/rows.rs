@@ -1091,7 +1091,7 @@ async fn what_a_killed_probe_left_is_removed() {
     pair.store.insert(".ows/probe/object", b"probe");
     let path = RelPath::new(".ows/probe/object").unwrap();
     let options = UploadOptions {
-        size: 5,
+        size: Some(5),
         part_size: 1024,
         mtime_ns: None,
         md5: None,
@@ -1100,7 +1100,7 @@ async fn what_a_killed_probe_left_is_removed() {
     // A stranger's upload is left alone.
     let strangers = RelPath::new("strangers").unwrap();
     let options = UploadOptions {
-        size: 5,
+        size: Some(5),
         part_size: 1024,
         mtime_ns: None,
         md5: None,

@@ -2,6 +2,8 @@
 
 use ows::error::FailureKind;
 use ows::sync::Finished;
+use ows_providers::Operation;
+use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
 
 use crate::bisync::{agreed, bisync};
@@ -105,6 +107,26 @@ async fn another_spelling_is_carried_over_as_a_rename() {
         assert_eq!(pair.workspace(), expected, "{old} {new}");
         pair.assert_converged().await;
     }
+}
+
+/// The version that was listed has got the new spelling by that of its folder; what replaced it meanwhile was agreed on by
+/// nobody.
+#[tokio::test]
+async fn an_edit_while_its_folder_gets_another_spelling_is_an_edit() {
+    let pair = agreed(MemoryOptions::drive(), &[("docs/a", "content")]).await;
+    pair.local.rename("docs/a", "Docs/a");
+    pair.local.remove("docs");
+    let store = pair.store.clone();
+    pair.faults.add(
+        Fault::on(Operation::Stat)
+            .at("Docs/a")
+            .meanwhile(move || store.insert("Docs/a", b"edited there")),
+    );
+    clean(&pair.sync().await);
+    pair.faults.assert_all_reached();
+    clean(&again(&pair).await);
+    assert_eq!(pair.workspace(), files(&[("Docs/a", "edited there")]));
+    pair.assert_converged().await;
 }
 
 fn remove_empty(pair: &Pair, old: &str) {

@@ -302,7 +302,7 @@ async fn links_in_the_folder_never_lead_outside() {
 async fn upload_is_seen_when_it_is_complete() {
     let (_temp, provider) = place();
     let options = UploadOptions {
-        size: 10,
+        size: Some(10),
         part_size: 4,
         mtime_ns: Some(1_500_000_000_000_000_000),
         md5: None,
@@ -344,7 +344,7 @@ async fn upload_is_seen_when_it_is_complete() {
 async fn what_dead_writers_left_is_swept_and_living_ones_stay() {
     let (temp, provider) = place();
     let options = UploadOptions {
-        size: 1,
+        size: Some(1),
         part_size: 1,
         mtime_ns: None,
         md5: None,

@@ -12,7 +12,7 @@ use super::{Inner, entry, lock, stage};
 use crate::folder::{Temp, now_ns};
 use crate::{
     Entry, Error, ErrorKind, Operation, Part, Precondition, RelPath, Result, UnfinishedUpload,
-    Upload, UploadOptions, Version,
+    Upload, UploadOptions, Version, total_size,
 };
 
 #[derive(Debug)]
@@ -103,11 +103,16 @@ impl Inner {
         let offset = u64::from(number)
             .checked_sub(1)
             .and_then(|index| index.checked_mul(upload.part_size));
-        let expected = offset.and_then(|offset| upload.size.checked_sub(offset));
-        let (Some(offset), Some(left)) = (offset, expected) else {
+        let Some(offset) = offset else {
             return Err(wrong_parts(PUT_PART, shown));
         };
-        if size != left.min(upload.part_size) {
+        // Of a stream any part may be the last one, and so a short one; whether it was is seen at the end.
+        let fits = match upload.size.map(|whole| whole.checked_sub(offset)) {
+            None => size <= upload.part_size,
+            Some(Some(left)) => size == left.min(upload.part_size),
+            Some(None) => false,
+        };
+        if !fits {
             return Err(wrong_parts(PUT_PART, shown));
         }
         open.temp
@@ -130,9 +135,15 @@ impl Inner {
             return Ok(entry);
         }
         let open = self.upload(upload, COMPLETE)?;
-        let total: u64 = parts.iter().map(|part| part.size).sum();
-        if open.parts_stored() != parts || total != upload.size {
+        if open.parts_stored() != parts || !upload.is_whole(parts) {
             return Err(wrong_parts(COMPLETE, shown));
+        }
+        if upload.size.is_none() {
+            // A part may have been stored twice, first with more bytes.
+            open.temp
+                .file()
+                .set_len(total_size(parts))
+                .during(COMPLETE, shown)?;
         }
         drop(open);
         let removed = lock(&self.uploads).remove(&upload.id);

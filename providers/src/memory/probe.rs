@@ -95,7 +95,7 @@ async fn upload(
     let body = Bytes::from_static(b"probe");
     let PartRules { min, .. } = provider.capabilities().parts;
     let options = UploadOptions {
-        size: body.len() as u64,
+        size: Some(body.len() as u64),
         part_size: min.max(body.len() as u64),
         mtime_ns: None,
         md5: None,

@@ -274,7 +274,7 @@ async fn rules_for_parts_are_kept() {
     let store = MemoryStore::new(MemoryOptions::s3());
     let provider = store.provider();
     let options = |size, part_size| UploadOptions {
-        size,
+        size: Some(size),
         part_size,
         mtime_ns: None,
         md5: None,

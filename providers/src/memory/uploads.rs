@@ -34,11 +34,14 @@ impl State {
     pub(super) fn start_upload(&mut self, path: &RelPath, options: UploadOptions) -> Step<Upload> {
         self.check_name(path)?;
         let rules = self.options.parts;
-        let fits_in_one = options.size <= options.part_size;
-        if (options.part_size < rules.min && !fits_in_one)
-            || options.part_size > rules.max
-            || options.part_size == 0
-            || options.size.div_ceil(options.part_size) > rules.max_count
+        let part_size = options.part_size;
+        let fits_in_one = options.size.is_some_and(|size| size <= part_size);
+        if (part_size < rules.min && !fits_in_one)
+            || part_size > rules.max
+            || part_size == 0
+            || options
+                .size
+                .is_some_and(|size| size.div_ceil(part_size) > rules.max_count)
         {
             return Err((
                 ErrorKind::Permanent,
@@ -74,8 +77,11 @@ impl State {
                 format!("part {number} of {} bytes is not allowed", body.len()),
             ));
         }
-        // Looked at here and not at the end, so that the faulty call is the one that fails.
-        let is_last = u64::from(number) * upload.part_size >= upload.size;
+        // Looked at here and not at the end, so that the faulty call is the one that fails. Of a stream any part may be
+        // the last.
+        let is_last = upload
+            .size
+            .is_none_or(|size| u64::from(number) * upload.part_size >= size);
         if equal_parts && !is_last && body.len() as u64 != upload.part_size {
             return Err((
                 ErrorKind::Permanent,
@@ -143,14 +149,22 @@ impl State {
             if !is_last && (body.len() as u64) < self.options.parts.min {
                 return refuse(format!("part {} is too small", wanted.number));
             }
+            if self.options.equal_parts && !is_last && body.len() as u64 != pending.upload.part_size
+            {
+                return refuse("all parts but the last must be of equal size".to_owned());
+            }
             content.extend_from_slice(body);
             tags.extend_from_slice(&ContentHashes::of(body).md5);
         }
-        if parts.is_empty() || content.len() as u64 != pending.upload.size {
+        if parts.is_empty() {
+            return refuse("an upload without parts cannot be completed".to_owned());
+        }
+        if let Some(announced) = pending.upload.size
+            && announced != content.len() as u64
+        {
             return refuse(format!(
-                "the parts have {} bytes, {} were announced",
+                "the parts have {} bytes, {announced} were announced",
                 content.len(),
-                pending.upload.size
             ));
         }
         Ok((content.into(), ContentHashes::of(&tags).md5))

@@ -16,7 +16,7 @@ use super::xml::{self, Element};
 use super::{PARTS, S3Provider};
 use crate::{
     Entry, ErrorKind, Operation, Part, Precondition, RelPath, Result, UnfinishedUpload, Upload,
-    UploadOptions, Version,
+    UploadOptions, Version, total_size,
 };
 
 /// A store whose pages of uploads or parts do not end is not believed.
@@ -132,7 +132,7 @@ impl S3Provider {
             Ok(completed) => Ok(Entry {
                 path: upload.path.clone(),
                 kind: crate::EntryKind::File,
-                size: upload.size,
+                size: total_size(parts),
                 mtime_ns: None,
                 modified_at_ns: None,
                 version: Some(completed.version),
@@ -285,38 +285,43 @@ fn check_part_size(attempt: &Attempt, options: &UploadOptions) -> Result<()> {
     let UploadOptions {
         size, part_size, ..
     } = *options;
+    let in_one = size.is_some_and(|size| size <= part_size);
+    let count = match size {
+        Some(size) if part_size > 0 => size.div_ceil(part_size),
+        _ => 1,
+    };
     let allowed = part_size > 0
         && part_size <= PARTS.max
-        && (part_size >= PARTS.min || size <= part_size)
-        && size.div_ceil(part_size) <= PARTS.max_count;
+        && (part_size >= PARTS.min || in_one)
+        && count <= PARTS.max_count;
     if allowed {
         return Ok(());
     }
+    let what = match size {
+        Some(size) => format!("{size} bytes"),
+        None => "a stream".to_owned(),
+    };
     Err(attempt.error(
         ErrorKind::Permanent,
-        format!("{size} bytes cannot be stored in parts of {part_size} bytes"),
+        format!("{what} cannot be stored in parts of {part_size} bytes"),
     ))
 }
 
-/// Some stores (R2) refuse parts of unequal size, and all refuse gaps; it costs less to see it here.
 fn check_parts(attempt: &Attempt, upload: &Upload, parts: &[Part]) -> Result<()> {
-    let whole: u64 = parts.iter().map(|part| part.size).sum();
-    let in_order = parts
-        .iter()
-        .zip(1..)
-        .all(|(part, number)| part.number == number);
-    let equal = parts
-        .split_last()
-        .is_some_and(|(_, full)| full.iter().all(|part| part.size == upload.part_size));
-    if in_order && equal && whole == upload.size {
+    if upload.is_whole(parts) {
         return Ok(());
     }
+    let announced = match upload.size {
+        Some(size) => format!(" of {size} bytes"),
+        None => String::new(),
+    };
     Err(attempt.error(
         ErrorKind::Permanent,
         format!(
-            "the {} parts of {whole} bytes are not the whole upload of {} bytes",
+            "the {} parts of {} bytes are not the whole upload{announced} in parts of {} bytes",
             parts.len(),
-            upload.size
+            total_size(parts),
+            upload.part_size
         ),
     ))
 }
@@ -425,7 +430,7 @@ mod tests {
         assert_eq!(tags, ["\"a\"", "\"b<&\""]);
     }
 
-    fn upload(size: u64) -> Upload {
+    fn upload(size: Option<u64>) -> Upload {
         Upload {
             path: RelPath::new("a").unwrap(),
             id: "u".into(),
@@ -446,7 +451,8 @@ mod tests {
     #[test]
     fn only_whole_uploads_of_equal_parts_are_completed() {
         let attempt = Attempt::new(Operation::CompleteUpload, "a");
-        let check = |size, parts: &[Part]| check_parts(&attempt, &upload(size), parts).is_ok();
+        let check =
+            |size, parts: &[Part]| check_parts(&attempt, &upload(Some(size)), parts).is_ok();
         assert!(check(25, &[part(1, 10), part(2, 10), part(3, 5)]));
         assert!(check(0, &[part(1, 0)]));
         assert!(!check(0, &[]));
@@ -454,6 +460,14 @@ mod tests {
         assert!(!check(25, &[part(1, 10), part(3, 10), part(2, 5)]));
         assert!(!check(25, &[part(1, 10), part(3, 15)]));
         assert!(!check(25, &[part(1, 10), part(2, 10)]));
+        let check = |parts: &[Part]| check_parts(&attempt, &upload(None), parts).is_ok();
+        assert!(check(&[part(1, 10), part(2, 10), part(3, 5)]));
+        assert!(check(&[part(1, 10), part(2, 10)]));
+        assert!(check(&[part(1, 0)]));
+        assert!(!check(&[]));
+        assert!(!check(&[part(1, 11)]));
+        assert!(!check(&[part(1, 5), part(2, 10)]));
+        assert!(!check(&[part(1, 10), part(3, 10)]));
     }
 
     #[test]
@@ -469,11 +483,14 @@ mod tests {
             };
             check_part_size(&attempt, &options).is_ok()
         };
-        assert!(check(20 * MIB, 8 * MIB));
-        assert!(check(MIB, MIB));
-        assert!(!check(20 * MIB, MIB));
-        assert!(!check(20 * MIB, 0));
-        assert!(!check(10_001 * 5 * MIB, 5 * MIB));
+        assert!(check(Some(20 * MIB), 8 * MIB));
+        assert!(check(Some(MIB), MIB));
+        assert!(!check(Some(20 * MIB), MIB));
+        assert!(!check(Some(20 * MIB), 0));
+        assert!(!check(Some(10_001 * 5 * MIB), 5 * MIB));
+        assert!(check(None, 8 * MIB));
+        assert!(!check(None, MIB));
+        assert!(!check(None, 0));
     }
 
     #[test]

@@ -154,6 +154,8 @@ cases! {
         keys_that_are_no_paths_are_reported;
     uploads:
         an_upload_in_parts_becomes_one_file,
+        a_stream_of_unknown_length_becomes_one_file,
+        a_stream_with_a_gap_or_without_parts_is_refused,
         parts_may_come_in_any_order_and_at_once,
         a_part_that_is_stored_again_is_replaced,
         nothing_is_visible_before_completion,

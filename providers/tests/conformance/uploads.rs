@@ -30,7 +30,7 @@ impl Content {
 
     fn options(&self) -> UploadOptions {
         UploadOptions {
-            size: self.bytes.len() as u64,
+            size: Some(self.bytes.len() as u64),
             part_size: self.part_size as u64,
             mtime_ns: None,
             md5: None,
@@ -59,17 +59,18 @@ pub async fn an_upload_in_parts_becomes_one_file(fixture: &Fixture) {
     let content = Content::new(fixture, 0);
     let upload = start(fixture, "new/folder/a", &content).await;
     assert_eq!(upload.path, path("new/folder/a"));
-    assert_eq!(upload.size, content.bytes.len() as u64);
+    let size = content.bytes.len() as u64;
+    assert_eq!(upload.size, Some(size));
     let mut parts = Vec::new();
     for number in 1..=3 {
         let body = content.part(number);
-        let size = body.len() as u64;
+        let length = body.len() as u64;
         let part = fixture
             .provider
             .put_part(&upload, number, body)
             .await
             .unwrap();
-        assert_eq!((part.number, part.size), (number, size));
+        assert_eq!((part.number, part.size), (number, length));
         parts.push(part);
     }
     let entry = fixture
@@ -78,12 +79,72 @@ pub async fn an_upload_in_parts_becomes_one_file(fixture: &Fixture) {
         .await
         .unwrap();
     assert_eq!(entry.path, upload.path);
-    assert_eq!(entry.size, upload.size);
+    assert_eq!(entry.size, size);
     assert!(fixture.read("new/folder/a").await.unwrap() == content.bytes);
     let stat = fixture.stat("new/folder/a").await.unwrap();
-    assert_eq!((stat.size, &stat.version), (upload.size, &entry.version));
+    assert_eq!((stat.size, &stat.version), (size, &entry.version));
     assert_eq!(fixture.listed("new/folder/a").await.version, entry.version);
     assert!(fixture.provider.list_uploads().await.unwrap().is_empty());
+}
+
+/// A stream, whose length only its end tells: of several parts, of one, of nothing.
+pub async fn a_stream_of_unknown_length_becomes_one_file(fixture: &Fixture) {
+    let content = Content::new(fixture, 11);
+    let options = UploadOptions {
+        size: None,
+        ..content.options()
+    };
+    let provider = &fixture.provider;
+    for (name, length) in [
+        ("several", content.bytes.len()),
+        ("even", 2 * content.part_size),
+        ("one", 77),
+        ("nothing", 0),
+    ] {
+        let bytes = content.bytes.slice(..length);
+        let upload = provider
+            .start_upload(&path(name), options.clone())
+            .await
+            .unwrap();
+        assert_eq!((upload.size, &upload.path), (None, &path(name)));
+        let pieces = (0..length.max(1)).step_by(content.part_size);
+        let bodies = pieces.map(|start| bytes.slice(start..length.min(start + content.part_size)));
+        let mut parts = Vec::new();
+        // What is stored twice counts as it was stored last, though it was longer before.
+        for (number, body) in (1..).zip(bodies) {
+            let longer = content.bytes.slice(..content.part_size);
+            provider.put_part(&upload, number, longer).await.unwrap();
+            parts.push(provider.put_part(&upload, number, body).await.unwrap());
+        }
+        let entry = provider
+            .complete_upload(&upload, &parts, Precondition::Any)
+            .await
+            .unwrap();
+        assert_eq!(entry.size, length as u64, "{name}");
+        assert!(fixture.read(name).await.unwrap() == bytes, "{name}");
+        let stat = fixture.stat(name).await.unwrap();
+        assert_eq!((stat.size, &stat.version), (entry.size, &entry.version));
+    }
+    assert!(provider.list_uploads().await.unwrap().is_empty());
+}
+
+/// Whatever of a stream is missing or misplaced keeps it from becoming visible.
+pub async fn a_stream_with_a_gap_or_without_parts_is_refused(fixture: &Fixture) {
+    let content = Content::new(fixture, 12);
+    let options = UploadOptions {
+        size: None,
+        ..content.options()
+    };
+    let provider = &fixture.provider;
+    let upload = provider.start_upload(&path("a"), options).await.unwrap();
+    let parts = put_parts(fixture, &upload, &content).await;
+    let gap = [parts[0].clone(), parts[2].clone()];
+    for wrong in [&gap[..], &[]] {
+        let completed = provider.complete_upload(&upload, wrong, Precondition::Any);
+        assert!(completed.await.is_err());
+    }
+    fails(fixture.stat("a").await, ErrorKind::NotFound);
+    provider.abort_upload(&upload).await.unwrap();
 }
 
 pub async fn parts_may_come_in_any_order_and_at_once(fixture: &Fixture) {

@@ -534,7 +534,7 @@ fn upload() -> (Upload, Vec<Part>) {
     let upload = Upload {
         path: path("a"),
         id: "u/1+".into(),
-        size: 3,
+        size: Some(3),
         part_size: 5 << 20,
         token: "ours".into(),
     };

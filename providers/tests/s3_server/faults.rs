@@ -64,7 +64,7 @@ impl Remote {
 
     async fn upload(&self, name: &str, precondition: Precondition) -> Result<Entry> {
         let options = UploadOptions {
-            size: OURS.len() as u64,
+            size: Some(OURS.len() as u64),
             part_size: 5 << 20,
             mtime_ns: Some(MTIME),
             md5: None,

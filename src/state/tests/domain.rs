@@ -24,7 +24,7 @@ fn upload() -> UploadRecord {
         upload: Upload {
             path: RelPath::new("big.bin").unwrap(),
             id: "upload-7".to_owned(),
-            size: 20,
+            size: Some(20),
             part_size: 8,
             token: "token".to_owned(),
         },

@@ -190,7 +190,7 @@ async fn in_parts(
     let size = copy.len() as u64;
     let part_size = provider.capabilities().parts.part_size(size);
     let options = UploadOptions {
-        size,
+        size: Some(size),
         part_size,
         mtime_ns: None,
         md5: Some(md5::Md5::digest(copy).into()),

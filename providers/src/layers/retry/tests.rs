@@ -237,7 +237,7 @@ async fn a_lost_answer_to_a_completion_is_no_race() {
         let (provider, set) = over(&store);
         set.add(Fault::on(Operation::CompleteUpload).after(TRANSIENT));
         let options = UploadOptions {
-            size: BODY.len() as u64,
+            size: Some(BODY.len() as u64),
             part_size: 4 << 10,
             mtime_ns: None,
             md5: None,
