@@ -1,0 +1,3 @@
+//! Backups through the public functions of the library.
+
+mod gzip;
