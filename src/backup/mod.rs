@@ -4,10 +4,13 @@
 //! # Map
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
+//! - [`connect`]: from the configuration to what every command is told.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
+//! - [`heartbeat`]: tells a monitoring service how a backup goes.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
+//! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
@@ -15,20 +18,23 @@
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
-//! - [`sink`]: where the blocking side puts its objects.
+//! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
-//! Depends on `local` and `ows_providers`; nothing here knows of sync.
+//! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
 
 pub mod archive;
 mod block;
 pub mod catalog;
+pub mod connect;
 pub mod database;
 pub mod entry;
 pub mod extract;
 pub mod gzip;
 mod header;
+pub mod heartbeat;
 pub mod index;
+pub mod intents;
 pub mod items;
 pub mod legacy;
 pub mod manifest;

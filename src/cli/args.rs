@@ -331,7 +331,7 @@ pub enum TrashCommand {
     Restore {
         /// Only this file or folder: the newest copy of each; everything of the newest run without one
         path: Option<String>,
-        /// Only what this run displaced
+        /// Only what this run displaced, as the list shows it; RUN.1 is the first of several folders of a run
         #[arg(long, value_name = "RUN")]
         run: Option<String>,
         /// Show what would be brought back

@@ -202,7 +202,8 @@ fn help_of_trash_restore() {
               one
 
     Options:
-          --run <RUN>  Only what this run displaced
+          --run <RUN>  Only what this run displaced, as the list shows it; RUN.1 is the first of several
+                       folders of a run
           --dry-run    Show what would be brought back
       -h, --help       Print help
       -V, --version    Print version
