@@ -1,3 +1,6 @@
+//! Backups through the public functions of the library.
+
+mod gzip;
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
 #![expect(
