@@ -1,7 +1,5 @@
 //! From the checked configuration to a backup that can be made, read, pruned.
 
-use std::path::PathBuf;
-
 use ows_providers::http::HttpOptions;
 use ows_providers::layers::{CallCounter, RetryOptions};
 use secrecy::ExposeSecret;
