@@ -2,24 +2,30 @@
 //! makes it exist.
 //!
 //! # Map
+//! - [`archive`]: writes what a scan finds as tar, never corrupt whatever the files do.
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`connect`]: from the configuration to what every command is told.
+//! - [`database`]: consistent copies of SQLite databases that others write to.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
+//! - `header`: the headers of a tar member.
 //! - [`heartbeat`]: tells a monitoring service how a backup goes.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`intents`]: removes what failed runs have left, and nothing else.
+//! - [`items`]: the items of the configuration as files and folders.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
 //! - [`lock`]: one command that changes backups at a time.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`now`](mod@now): makes a snapshot, readable from top to bottom.
+//! - `owners`: names of owners and groups.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
 //! - [`prune`]: removes the snapshots that no rule keeps.
 //! - [`recover`]: how to restore without `ows`.
 //! - [`retention`]: which snapshots stay, as a pure function.
+//! - [`scan`]: walks the items: what is there, in a fixed order.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
@@ -50,6 +56,8 @@ mod owners;
 pub mod pipeline;
 pub mod prune;
 pub mod recover;
+mod owners;
+pub mod pipeline;
 pub mod retention;
 mod run;
 pub mod scan;
