@@ -56,8 +56,6 @@ mod owners;
 pub mod pipeline;
 pub mod prune;
 pub mod recover;
-mod owners;
-pub mod pipeline;
 pub mod retention;
 mod run;
 pub mod scan;
