@@ -21,6 +21,15 @@ report() {
     printf '%s\n' "${steps[@]}"
 }
 
+# What benches/versus_backup.rs compares with; nothing else needs these.
+backup_peers() {
+    peers
+    need restic restic
+    need pigz pigz
+    need age age
+    need openssl openssl
+}
+
 # rclone and moto, in a virtual environment that is made once.
 peers() {
     local venv=$PWD/target/peers
