@@ -37,6 +37,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ows_testkit::process::Child;
+use ows_testkit::rclone::PLUGIN;
 use ows_testkit::tree::TempTree;
 
 /// Longer than the coarsest tick of a file system, after which times prove that nothing changed.
@@ -278,18 +279,7 @@ fn bisync_changed() -> Case {
 }
 
 fn bisync_flags() -> Vec<(&'static str, Vec<&'static str>)> {
-    let plugin = [
-        "--conflict-resolve",
-        "newer",
-        "--conflict-suffix",
-        ".conflict",
-        "--max-lock",
-        "15m",
-        "--recover",
-        "--resilient",
-        "--exclude",
-        "**/.DS_Store",
-    ];
+    let plugin = [&PLUGIN[..], &["--exclude", "**/.DS_Store"]].concat();
     let best = [
         "--fast-list",
         "--compare",
@@ -301,10 +291,8 @@ fn bisync_flags() -> Vec<(&'static str, Vec<&'static str>)> {
         "--s3-no-head",
         "--s3-no-check-bucket",
     ];
-    vec![
-        ("rclone plugin", plugin.to_vec()),
-        ("rclone best", [&plugin[..], &best].concat()),
-    ]
+    let best = [&plugin[..], &best].concat();
+    vec![("rclone plugin", plugin), ("rclone best", best)]
 }
 
 fn many_files(tree: &TempTree) {

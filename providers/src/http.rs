@@ -209,6 +209,15 @@ impl HttpStack {
         HttpClient::new(self.clone())
     }
 
+    /// Asks for an address, for the status of the answer alone. The error's text does not repeat the address.
+    pub(crate) async fn get(&self, url: Url) -> Result<reqwest::StatusCode, String> {
+        self.observed.requests.fetch_add(1, Ordering::Relaxed);
+        let answer = self.client.get(url).send().await;
+        answer
+            .map(|answer| answer.status())
+            .map_err(|error| innermost(&error.without_url()))
+    }
+
     fn observe(&self, headers: &HeaderMap) -> Option<ServerDate> {
         let date = parse_http_date(headers.get(DATE)?.to_str().ok()?)?;
         let mut newest = self.observed.newest_date();

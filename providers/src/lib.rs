@@ -19,6 +19,7 @@ pub mod layers;
 pub mod local;
 pub mod memory;
 mod path;
+pub mod ping;
 pub mod s3;
 
 use std::fmt::Debug;

@@ -12,6 +12,7 @@ mod compare;
 mod conditions;
 mod conflict;
 mod fetch;
+mod links;
 mod moves;
 mod outcome;
 mod parts;
@@ -76,6 +77,8 @@ pub struct Applier {
     pub pair: PairId,
     /// Which run this is.
     pub run: RunId,
+    /// Which pass of the run, from 1.
+    pub pass: u32,
     /// Which replica this is.
     pub replica: ReplicaId,
     /// Where agreed rows go.
@@ -359,6 +362,7 @@ impl Applier {
         if action.op.writes_to() == Side::Remote {
             self.may_write().await?;
         }
+        self.leads_through_no_link(action).await?;
         self.patterns_stay_usable(action).await?;
         let path = &action.key.path;
         match &action.op {

@@ -9,6 +9,7 @@ use super::Applier;
 use super::conditions::{Conditional, expect};
 use super::outcome::Problem;
 use super::source::{self, Reading};
+use crate::local::slot_name;
 use crate::plan::{Action, Fate, mailbox};
 use crate::tree::{BaseRow, LocalFingerprint, RemoteStamp};
 
@@ -119,7 +120,7 @@ impl Applier {
         Ok(expect(action.remote.as_deref()))
     }
 
-    /// Puts the remote file that is about to be displaced into `.ows/trash/<run id>/`. True when it was renamed there, so
+    /// Puts the remote file that is about to be displaced into `.ows/trash/<run id>/`, or the folder of this pass. True when it was renamed there, so
     /// that its old name is free now; false when it was copied.
     pub(super) async fn keep_remote_copy(
         &self,
@@ -127,7 +128,7 @@ impl Applier {
         displaced: &RemoteStamp,
         stays: bool,
     ) -> Result<bool, Problem> {
-        let Some(kept) = trash_path(self.run.as_str(), path) else {
+        let Some(kept) = trash_path(self.run.as_str(), self.pass, path) else {
             return Err(Problem::Failed(
                 "its name is too long for the trash, so it was left alone".into(),
             ));
@@ -165,9 +166,11 @@ impl Applier {
     }
 }
 
-/// Where displaced content of a run lies, on either side.
-pub(super) fn trash_path(run: &str, path: &RelPath) -> Option<RelPath> {
-    RelPath::new(&format!("{}/trash/{run}/{path}", mailbox::OWN)).ok()
+/// Where displaced content of a pass lies in the remote. Each pass has a folder of its own, so that what one displaces after
+/// another under the same name replaces no copy.
+fn trash_path(run: &str, pass: u32, path: &RelPath) -> Option<RelPath> {
+    let slot = slot_name(run, pass);
+    RelPath::new(&format!("{}/trash/{slot}/{path}", mailbox::OWN)).ok()
 }
 
 /// Runs blocking work on its own thread. A panic in it becomes a problem of this path alone.

@@ -1,13 +1,26 @@
 //! What the folder of the snapshots holds, read anew: a snapshot exists by its manifest and by nothing else.
+//!
+//! One listing, and the manifests that this host has not read before, several at once. A manifest is created only if absent
+//! and never changed, so that what was read of its version is kept in the database; a host whose database is gone reads them
+//! all. Verifying reads the manifest itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
-use ows_providers::{Entry, RemoteIdentity, Version};
+use futures::{StreamExt as _, TryStreamExt as _};
+use ows_providers::{
+    Download, Entry, EntryKind, Error, ErrorKind, GetOptions, ListOptions, Listed, Provider,
+    RelPath, RemoteIdentity, Version,
+};
 
 use super::entry::Digest;
-use super::manifest::Manifest;
-use super::name::{LegacyName, SnapshotName};
+use super::manifest::{LONGEST, Manifest, ManifestError};
+use super::name::{LegacyName, ObjectName, Part, SnapshotName};
+use crate::error::{Failure, Outcome};
+use crate::state::State;
+
+/// Manifests that are read at once. One is a few kilobytes.
+const READ_AT_ONCE: usize = 16;
 
 /// The folder of the snapshots at one moment.
 #[derive(Debug, Clone)]
@@ -120,4 +133,236 @@ impl Catalog {
     pub fn find(&self, name: SnapshotName) -> Option<&Snapshot> {
         self.snapshots.iter().find(|snapshot| snapshot.name == name)
     }
+}
+
+/// What a listing shows, sorted by what it is.
+#[derive(Default)]
+struct Folder {
+    snapshots: BTreeMap<SnapshotName, BTreeMap<String, Entry>>,
+    legacy: Vec<Legacy>,
+    foreign: u64,
+    has_recover: bool,
+}
+
+/// A manifest's bytes, and whether they came from the provider just now.
+struct ManifestBytes {
+    name: SnapshotName,
+    entry: Entry,
+    body: Vec<u8>,
+    fresh: bool,
+}
+
+impl Catalog {
+    /// Reads the folder. With `state`, manifests that were read before are not read again.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed to its end, or a manifest that is there cannot be read: what is not known could be
+    /// the newest snapshot. A manifest that was read and makes no sense is no error, it is [`Unusable`].
+    pub async fn read(provider: &dyn Provider, state: Option<&State>) -> Outcome<Self> {
+        let remote = provider.describe().await?;
+        let folder = list(provider).await?;
+        let read_at = provider.clock().unwrap_or_else(Utc::now);
+        let known = match state {
+            Some(state) => state.backup_manifests(&remote.id).await?,
+            None => BTreeMap::new(),
+        };
+        let (manifests, is_stale) = read_manifests(provider, &folder, known).await?;
+        if let Some(state) = state {
+            remember(state, &remote.id, &manifests, is_stale).await?;
+        }
+        Ok(Self::put_together(remote, read_at, folder, manifests))
+    }
+
+    fn put_together(
+        remote: RemoteIdentity,
+        read_at: DateTime<Utc>,
+        mut folder: Folder,
+        manifests: Vec<ManifestBytes>,
+    ) -> Self {
+        let (mut snapshots, mut unusable) = (Vec::new(), Vec::new());
+        for ManifestBytes {
+            name, entry, body, ..
+        } in manifests
+        {
+            let objects = folder.snapshots.remove(&name).unwrap_or_default();
+            match Manifest::read(&body, name) {
+                Ok(manifest) => snapshots.push(Snapshot {
+                    name,
+                    manifest,
+                    manifest_sha256: Digest::of(&body),
+                    manifest_version: entry.version,
+                    objects,
+                }),
+                Err(error) => unusable.push(Unusable {
+                    name,
+                    newer: matches!(error, ManifestError::Newer { .. }),
+                    reason: error.to_string(),
+                    objects,
+                }),
+            }
+        }
+        snapshots.sort_by(|a, b| b.name.cmp(&a.name));
+        unusable.sort_by(|a, b| b.name.cmp(&a.name));
+        let mut legacy = folder.legacy;
+        legacy.sort_by(|a, b| {
+            let key = |legacy: &Legacy| (legacy.name.taken_at(), legacy.name.clone());
+            key(b).cmp(&key(a))
+        });
+        let unlisted = folder
+            .snapshots
+            .into_iter()
+            // Gone between the listing and the reading: whoever removes it is at work.
+            .filter(|(name, objects)| !objects.contains_key(&name.object(Part::Manifest)))
+            .map(|(name, objects)| Unlisted { name, objects })
+            .collect();
+        Self {
+            remote,
+            read_at,
+            snapshots,
+            unusable,
+            legacy,
+            unlisted,
+            foreign: folder.foreign,
+            has_recover: folder.has_recover,
+        }
+    }
+}
+
+async fn list(provider: &dyn Provider) -> Outcome<Folder> {
+    let mut folder = Folder::default();
+    let mut listing = provider.list(ListOptions {
+        shallow: true,
+        ..ListOptions::default()
+    });
+    while let Some(item) = listing.next().await {
+        match item {
+            Ok(Listed::Entry(entry)) if entry.kind == EntryKind::File => folder.add(entry),
+            // Folders, what is no path, and folders that cannot be read: no object of ours lies there.
+            Ok(_) => {}
+            // A folder that nobody has made yet holds no snapshots.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Folder::default()),
+            Err(error) => {
+                let mut failure = Failure::from(error);
+                "could not list the snapshots".clone_into(&mut failure.message);
+                return Err(failure);
+            }
+        }
+    }
+    Ok(folder)
+}
+
+impl Folder {
+    fn add(&mut self, entry: Entry) {
+        let name = entry.path.as_str().to_owned();
+        match ObjectName::parse(&name) {
+            ObjectName::Snapshot(snapshot, _) => {
+                let objects = self.snapshots.entry(snapshot).or_default();
+                objects.insert(name, entry);
+            }
+            ObjectName::Legacy(name) => self.legacy.push(Legacy { name, entry }),
+            ObjectName::Recover => self.has_recover = true,
+            ObjectName::Foreign => self.foreign += 1,
+        }
+    }
+}
+
+/// The manifests, and whether what is `known` holds more than is listed.
+async fn read_manifests(
+    provider: &dyn Provider,
+    folder: &Folder,
+    mut known: BTreeMap<String, (Version, Vec<u8>)>,
+) -> Outcome<(Vec<ManifestBytes>, bool)> {
+    let mut manifests = Vec::new();
+    let mut unread = Vec::new();
+    for (name, objects) in &folder.snapshots {
+        let Some(entry) = objects.get(&name.object(Part::Manifest)) else {
+            continue;
+        };
+        let before = known.remove(entry.path.as_str());
+        match before.filter(|(version, _)| entry.version.as_ref() == Some(version)) {
+            Some((_, body)) => manifests.push(ManifestBytes {
+                name: *name,
+                entry: entry.clone(),
+                body,
+                fresh: false,
+            }),
+            None => unread.push((*name, entry.clone())),
+        }
+    }
+    let mut reading = futures::stream::iter(unread)
+        .map(|(name, entry)| async move {
+            match read_whole(provider, &entry.path).await {
+                Ok(body) => Ok(Some(ManifestBytes {
+                    name,
+                    entry,
+                    body,
+                    fresh: true,
+                })),
+                Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+                Err(error) => {
+                    let mut failure = Failure::from(error).with_path(entry.path.to_string());
+                    "could not read the manifest of a snapshot".clone_into(&mut failure.message);
+                    Err(failure)
+                }
+            }
+        })
+        .buffer_unordered(READ_AT_ONCE);
+    while let Some(manifest) = reading.try_next().await? {
+        manifests.extend(manifest);
+    }
+    Ok((manifests, !known.is_empty()))
+}
+
+/// Reads an object of no more than a manifest's length; of a longer one only so much that it is seen to be none.
+pub(super) async fn read_whole(provider: &dyn Provider, path: &RelPath) -> Result<Vec<u8>, Error> {
+    let download = provider.get(path, GetOptions::default()).await?;
+    let Download { entry, mut body } = download;
+    let mut bytes = Vec::new();
+    while let Some(piece) = body.try_next().await? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > LONGEST {
+            return Ok(bytes);
+        }
+    }
+    if bytes.len() as u64 == entry.size {
+        return Ok(bytes);
+    }
+    // What arrived is not what is stored: nothing about the snapshot follows from it.
+    Err(Error::new(
+        ErrorKind::Transient { after: None },
+        ows_providers::Operation::Get,
+        path.as_str(),
+        format!("{} of {} bytes arrived", bytes.len(), entry.size),
+    ))
+}
+
+async fn remember(
+    state: &State,
+    remote: &str,
+    manifests: &[ManifestBytes],
+    is_stale: bool,
+) -> Outcome<()> {
+    if !is_stale && manifests.iter().all(|manifest| !manifest.fresh) {
+        return Ok(());
+    }
+    let read: Vec<_> = manifests
+        .iter()
+        .filter(|manifest| manifest.fresh && manifest.body.len() <= LONGEST)
+        .filter_map(|manifest| {
+            let version = manifest.entry.version.clone()?;
+            Some((
+                manifest.entry.path.to_string(),
+                version,
+                manifest.body.clone(),
+            ))
+        })
+        .collect();
+    let listed: BTreeSet<_> = manifests
+        .iter()
+        .map(|manifest| manifest.entry.path.to_string())
+        .collect();
+    let listed: Vec<_> = listed.into_iter().collect();
+    Ok(state
+        .record_backup_manifests(remote, &read, &listed)
+        .await?)
 }

@@ -38,9 +38,10 @@ pub struct BackupSettings {
     pub items: Vec<Item>,
     /// Patterns of what is left out.
     pub exclude: Vec<String>,
-    /// Folders on this host that are left out whatever the patterns say: where snapshots, or the remote of the pair,
-    /// lie when those are folders on this host.
-    pub left_out: Vec<PathBuf>,
+    /// The local folder of the pair, whose trash is left out.
+    pub pair_folder: Option<PathBuf>,
+    /// Where snapshots lie, when that is a folder on this host: left out too.
+    pub destination: Option<PathBuf>,
     /// Whether the contents of folders with a valid `CACHEDIR.TAG` are left out.
     pub exclude_caches: bool,
     /// Whether mount points inside an item are followed.

@@ -207,7 +207,7 @@ pub fn line(item: &Item) -> String {
     };
     format!(
         "{side:<6}  {}  {:>12}  {}",
-        sanitise(&item.run_id),
+        sanitise(&item.slot_name()),
         size(item.size),
         sanitise(item.path.as_str())
     )

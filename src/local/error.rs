@@ -21,6 +21,8 @@ pub enum LocalErrorKind {
     Link,
     /// A database that some program has open: it is not replaced.
     InUse,
+    /// Something is mounted inside the folder there: nothing can be moved between it and the rest, the trash included.
+    OtherVolume,
     /// The disk or the quota is full.
     NoSpace,
     /// The system does not permit it, or the path belongs to `ows` itself.
@@ -39,6 +41,10 @@ impl LocalErrorKind {
             Self::NotRegular => "it is no regular file",
             Self::Link => "a symbolic link is in the way",
             Self::InUse => "it is a database in use",
+            Self::OtherVolume => {
+                "it lies on another volume, which is mounted inside the folder, and cannot be moved to or from there, so \
+                 nothing was changed; leave that volume out with a pattern, and sync it as a folder of its own"
+            }
             Self::NoSpace => "no space is left",
             Self::Denied => "it is not permitted",
             Self::Io => "the system reported an error",
@@ -113,6 +119,7 @@ fn kind_of(error: &io::Error) -> LocalErrorKind {
         // A file stands where a folder would have to be.
         io::ErrorKind::NotADirectory => LocalErrorKind::Exists,
         io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => LocalErrorKind::NotRegular,
+        io::ErrorKind::CrossesDevices => LocalErrorKind::OtherVolume,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocalErrorKind::NoSpace,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             LocalErrorKind::Denied

@@ -34,7 +34,7 @@ use crate::tree::LocalFingerprint;
 pub use error::{LocalError, LocalErrorKind};
 pub use marker::ReplicaId;
 pub use read::{Hashed, OpenedFile};
-pub use trash::{TrashTotals, Trashed};
+pub use trash::{TrashTotals, Trashed, slot_name, split_slot};
 pub use walk::{LocalEntry, LocalWalk, Observed, UnknownReason, WalkOptions};
 pub use write::{Commit, Digest, Displace, Expect, Placed, TempFile};
 
@@ -97,6 +97,21 @@ impl LocalFolder {
         let scope = LinkScope::new(workspace, self.root.path()).at("open", workspace.display())?;
         self.links = Some(Arc::new(scope));
         Ok(self)
+    }
+
+    /// Whether links are followed when something is looked at or read.
+    pub fn follows_links(&self) -> bool {
+        self.links.is_some()
+    }
+
+    /// The first symbolic link on the way to `path`, which may be `path` itself. `None` also where that cannot be seen.
+    pub fn link_on(&self, path: &RelPath) -> Option<RelPath> {
+        let above = std::iter::successors(Some(path.clone()), RelPath::parent);
+        let is_link = |path: &RelPath| {
+            let stat = self.root.lstat(path).ok().flatten();
+            stat.is_some_and(|stat| stat.kind == Kind::Symlink)
+        };
+        above.filter(is_link).last()
     }
 
     /// The path that it was opened by; for messages.

@@ -689,3 +689,13 @@ fn a_file_gets_another_name_only_where_nothing_has_it_and_while_it_is_what_was_s
     symlink(place.at("taken"), place.at("d/a")).unwrap();
     assert_eq!(kind_of(rename("b", &seen)), LocalErrorKind::Changed);
 }
+
+#[test]
+fn what_is_mounted_inside_the_folder_is_named_as_the_reason() {
+    let refused = std::io::Error::from(std::io::ErrorKind::CrossesDevices);
+    let error = LocalError::io("remove", "data/a", refused);
+    assert_eq!(error.kind, LocalErrorKind::OtherVolume);
+    assert!(!error.is_race());
+    let text = error.to_string();
+    assert!(text.starts_with("could not remove `data/a`: it lies on another volume"));
+}

@@ -207,10 +207,7 @@ impl LocalFolder {
         // Until it counts as open nobody may remove its folders.
         let mut slots = self.slots.lock();
         for number in 1..=MAX_SLOTS {
-            let place = own_path(&match number {
-                1 => format!("trash/{run}/{path}"),
-                _ => format!("trash/{run}.{number}/{path}"),
-            })?;
+            let place = own_path(&format!("trash/{}/{path}", slot_name(run, number)))?;
             let (dir, last) = match self.root.make_parent(&place) {
                 Ok(found) => found,
                 // A file of this run stands where a folder would have to be.
@@ -412,8 +409,16 @@ fn trashed(slot: &str, step: Step) -> Option<Result<Trashed, LocalError>> {
     }
 }
 
+/// The name of a run's folder in the trash: the first is the run's own, the others are numbered.
+pub fn slot_name(run: &str, number: u32) -> String {
+    match number {
+        1 => run.to_owned(),
+        _ => format!("{run}.{number}"),
+    }
+}
+
 /// The run that a folder in the trash belongs to, and which of the run's folders it is.
-fn split_slot(slot: &str) -> (&str, u32) {
+pub fn split_slot(slot: &str) -> (&str, u32) {
     slot.rsplit_once('.')
         .and_then(|(run, number)| Some((run, number.parse().ok()?)))
         .unwrap_or((slot, 1))

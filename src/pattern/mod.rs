@@ -114,26 +114,37 @@ impl Patterns {
 
     /// Whether the file `path` is left out, be it for its own name or for a folder that it is in.
     pub fn is_excluded_file(&self, path: &RelPath) -> bool {
-        self.files.is_match(path.as_str()) || self.is_below_excluded(path)
+        self.is_excluded_file_bytes(path.as_str().as_bytes())
+    }
+
+    /// [`Self::is_excluded_file`] for a path of any bytes: relative, `/` between its segments.
+    pub fn is_excluded_file_bytes(&self, path: &[u8]) -> bool {
+        self.files.is_match(path) || self.is_below_excluded(path)
     }
 
     /// Whether the folder `path`, with all that is or may be in it, is left out, and need not be walked.
     pub fn excludes_folder(&self, path: &RelPath) -> bool {
+        self.excludes_folder_bytes(path.as_str().as_bytes())
+    }
+
+    /// [`Self::excludes_folder`] for a path of any bytes: relative, `/` between its segments.
+    pub fn excludes_folder_bytes(&self, path: &[u8]) -> bool {
         if self.folders.is_empty() {
             return false;
         }
-        let text = format!("{path}/");
-        self.folders.is_match(&text) || self.is_below_excluded(path)
+        let folder = [path, b"/"].concat();
+        self.folders.is_match(&folder) || self.is_below_excluded(path)
     }
 
     /// Whether a folder above `path` is left out by a pattern that need not match `path` itself.
-    fn is_below_excluded(&self, path: &RelPath) -> bool {
+    fn is_below_excluded(&self, path: &[u8]) -> bool {
         if self.folders_only.is_empty() {
             return false;
         }
-        let text = path.as_str();
-        text.match_indices('/')
-            .any(|(at, _)| self.folders_only.is_match(&text[..=at]))
+        path.iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte == b'/')
+            .any(|(at, _)| self.folders_only.is_match(&path[..=at]))
     }
 }
 
@@ -169,12 +180,12 @@ impl Matcher {
         self.globs.iter().all(GlobSet::is_empty) && self.regexes.is_empty()
     }
 
-    fn is_match(&self, path: &str) -> bool {
+    fn is_match(&self, path: &[u8]) -> bool {
         let candidate = Candidate::from_bytes(path);
         self.globs
             .iter()
             .any(|set| set.is_match_candidate(&candidate))
-            || self.regexes.is_match(path.as_bytes())
+            || self.regexes.is_match(path)
     }
 }
 

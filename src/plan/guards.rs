@@ -162,22 +162,30 @@ fn exceeds(count: u64, total: u64, percent: u8) -> bool {
     }
 }
 
-/// Guard `remote-root`: the remote is missing or empty, and the base is not.
-pub fn remote_root(plan: &Plan, direction: Direction) -> Stop {
+/// Guard `remote-root`: the remote is missing or empty, and the base is not. After a rollback (`skips_caution`) a run
+/// deletes nothing, unless it is told to.
+pub fn remote_root(plan: &Plan, direction: Direction, skips_caution: bool) -> Stop {
+    let skip = if skips_caution {
+        " --force state-rollback"
+    } else {
+        ""
+    };
     let hint = match direction {
         Direction::Push | Direction::Merge => {
             "if it is meant to be empty, and the workspace shall be pushed again: \
-             `ows sync --force remote-root`; if it is another bucket or folder, correct the configuration; nothing was changed"
+             `ows sync --force remote-root`; if it is another bucket or folder, correct the configuration; nothing was \
+             changed"
+                .to_owned()
         }
-        Direction::Both => {
+        Direction::Both => format!(
             "if it is another bucket or folder, correct the configuration; if the workspace shall be copied into it again: \
              `ows sync --resync --force remote-root`; if it is meant to be empty, and the workspace shall be emptied too \
-             (into its trash): `ows sync --force remote-root --force max-delete`; nothing was changed"
-        }
-        Direction::Pull => {
+             (into its trash): `ows sync --force remote-root --force max-delete{skip}`; nothing was changed"
+        ),
+        Direction::Pull => format!(
             "if it is meant to be empty, and the workspace shall be emptied too: \
-             `ows sync --direction pull --force remote-root`; nothing was changed"
-        }
+             `ows sync --direction pull --force remote-root{skip}`; nothing was changed"
+        ),
     };
     Stop {
         name: GuardName::RemoteRoot,
@@ -187,7 +195,7 @@ pub fn remote_root(plan: &Plan, direction: Direction) -> Stop {
         ),
         count: plan.totals.base,
         examples: Vec::new(),
-        hint: hint.to_owned(),
+        hint,
     }
 }
 

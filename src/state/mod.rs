@@ -14,6 +14,7 @@
 //!
 //! When to call what, and what it means for a sync, is left to the callers.
 
+mod backups;
 mod base;
 mod conflicts;
 mod deliveries;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
+pub use backups::{BackupIntent, BackupIntentId, BackupOutcome, BackupProof};
 pub use base::BaseTotals;
 pub use conflicts::ConflictRecord;
 pub use deliveries::Delivery;

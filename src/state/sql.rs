@@ -137,6 +137,35 @@ statements! {
     PART_RECORD = "INSERT OR REPLACE INTO upload_parts (upload, part_number, size, tag) VALUES (?1, ?2, ?3, ?4)";
     PARTS = "SELECT part_number, size, tag FROM upload_parts WHERE upload = ?1 ORDER BY part_number";
 
+    // Backups.
+    BACKUP_INTENT_INSERT = "
+        INSERT INTO backup_intents (remote, run, snapshot, begun_at_ns) VALUES (?1, ?2, ?3, ?4) RETURNING number";
+    BACKUP_OBJECT_RECORD = "INSERT OR REPLACE INTO backup_objects (intent, name, upload) VALUES (?1, ?2, ?3)";
+    BACKUP_INTENT_RESOLVE = "DELETE FROM backup_intents WHERE number = ?1";
+    /// A row per object; one without an object for an intent that has none yet.
+    BACKUP_INTENTS = "
+        SELECT number, run, snapshot, begun_at_ns, name, upload
+        FROM backup_intents LEFT JOIN backup_objects ON intent = number
+        WHERE remote = ?1
+        ORDER BY number, name";
+    BACKUP_OUTCOME_RECORD = "
+        INSERT OR REPLACE INTO backup_outcomes (remote, profile, command, success, run, snapshot, at_ns, message)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    BACKUP_OUTCOMES = "
+        SELECT command, success, run, snapshot, at_ns, message FROM backup_outcomes
+        WHERE remote = ?1 AND profile = ?2 ORDER BY at_ns DESC, success DESC";
+    BACKUP_PROOF_RECORD = "
+        INSERT OR REPLACE INTO backup_proofs (remote, snapshot, level, proven_at_ns) VALUES (?1, ?2, ?3, ?4)";
+    BACKUP_PROOFS = "
+        SELECT snapshot, level, proven_at_ns FROM backup_proofs WHERE remote = ?1 ORDER BY snapshot, level";
+    BACKUP_PROOFS_FORGET = "DELETE FROM backup_proofs WHERE remote = ?1 AND snapshot = ?2";
+    BACKUP_MANIFESTS = "SELECT name, version, body FROM backup_manifests WHERE remote = ?1";
+    BACKUP_MANIFEST_RECORD = "
+        INSERT OR REPLACE INTO backup_manifests (remote, name, version, body) VALUES (?1, ?2, ?3, ?4)";
+    BACKUP_MANIFESTS_FORGET = "
+        DELETE FROM backup_manifests
+        WHERE remote = ?1 AND name NOT IN (SELECT value FROM json_each(?2))";
+
     // Deliveries, enforcement, values.
     DELIVERY_RECORD = "
         INSERT OR REPLACE INTO deliveries (pair, path, version, inbox_name, delivered_at_ns)

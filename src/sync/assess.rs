@@ -9,7 +9,7 @@ use ows_providers::{Entry, ErrorKind, Listed, RelPath};
 use super::observe::Seen;
 use super::observe::Sides;
 use super::run::{Observed, Opened, Run};
-use super::{FirstSync, SyncMode, drain, identity, mirror, roots, settle};
+use super::{FirstSync, SyncMode, drain, identity, roots, settle, unmarked};
 use crate::error::{Failure, Outcome};
 use crate::plan::guards::{self, GuardName, Stop};
 use crate::plan::{Caution, Direction, Planner, Rules, Side, mailbox};
@@ -23,7 +23,7 @@ impl Run<'_> {
             direction,
             caution: match identity::caution(self, opened) {
                 Caution::None if opened.only_own => Caution::OnlyOwn,
-                Caution::None => mirror::caution(self.settings, opened, direction)?,
+                Caution::None => unmarked::caution(self.settings, opened, direction)?,
                 asked_for => asked_for,
             },
             ignore_base: self.ignores_base(opened),
@@ -121,7 +121,8 @@ impl Run<'_> {
             } else {
                 direction
             };
-            let stop = guards::remote_root(plan, direction);
+            let skips_caution = identity::caution(self, opened) == Caution::RolledBack;
+            let stop = guards::remote_root(plan, direction, skips_caution);
             return Ok(Some(stop.directed(self.options.direction)));
         }
         // A merge deletes nothing, and what differs is kept twice.

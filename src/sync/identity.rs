@@ -91,19 +91,36 @@ impl Rollback {
         }
     }
 
-    fn guard(self) -> Stop {
+    fn guard(self, hint: &str) -> Stop {
         Stop {
             name: GuardName::StateRollback,
             message: self.message().to_owned(),
             count: 0,
             examples: Vec::new(),
-            hint: HINT.to_owned(),
+            hint: hint.to_owned(),
         }
     }
 }
 
-const HINT: &str = "look at what is left alone; the run after it deletes again what is to be deleted; to skip this \
-                    caution: `ows sync --force state-rollback`";
+/// What helps. Where one side is the truth, deletes are left undone and follow in the next run; where both sides may change,
+/// the cautious run unites them, so that no run after it knows of a delete.
+fn hint(run: &Run<'_>) -> &'static str {
+    let unites = run.settings.mode == SyncMode::Bisync && run.options.direction.is_none();
+    match (unites, run.options.dry_run) {
+        (true, true) => {
+            "what is gone on one side would come back, and what differs be kept twice; to skip this caution: \
+             `ows sync --force state-rollback`"
+        }
+        (true, false) => {
+            "what was gone on one side is back, and what differed is kept twice; look at both, and delete again what is to \
+             be gone"
+        }
+        (false, _) => {
+            "look at what is left alone; the run after it deletes again what is to be deleted; to skip this caution: \
+             `ows sync --force state-rollback`"
+        }
+    }
+}
 
 /// What a look at the checkpoint has shown, to be recorded when the run goes on.
 pub(super) struct Finding {
@@ -423,16 +440,18 @@ pub(super) fn tell(
         GuardName::StateRollback.name(),
         rollback.consequence(run.options.dry_run)
     ));
-    report.guard.get_or_insert_with(|| rollback.guard());
+    report
+        .guard
+        .get_or_insert_with(|| rollback.guard(hint(run)));
     let finished = if run.options.dry_run {
         "the run would be made with caution, since the database or the remote was put back in time"
     } else {
         "finished with caution, since the database or the remote was put back in time"
     };
     match result {
-        Ok(()) => Err(Failure::new(FailureKind::Partial, finished).with_hint(HINT)),
+        Ok(()) => Err(Failure::new(FailureKind::Partial, finished).with_hint(hint(run))),
         // What was left alone was left alone for that reason, so that this is what helps.
-        Err(failure) if failure.kind == FailureKind::Partial => Err(failure.with_hint(HINT)),
+        Err(failure) if failure.kind == FailureKind::Partial => Err(failure.with_hint(hint(run))),
         Err(failure) => Err(failure),
     }
 }

@@ -15,7 +15,6 @@ mod identity;
 mod ingest;
 mod lease;
 mod lock;
-mod mirror;
 mod observe;
 mod others;
 mod overlap;
@@ -29,6 +28,7 @@ mod settle;
 mod show;
 pub mod status;
 pub mod trash;
+mod unmarked;
 pub mod why;
 mod work;
 

@@ -15,8 +15,8 @@ use super::others::{self, Other};
 use super::roots::{self, LocalRoot};
 use super::scope::Scope;
 use super::{
-    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, mirror, overlap, pair_id, parting,
-    secrets, show,
+    FirstSync, PairLock, PairSettings, SyncMode, SyncOptions, overlap, pair_id, parting, secrets,
+    show, unmarked,
 };
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -63,6 +63,8 @@ pub(super) struct Opened {
     pub(super) has_changed: bool,
     /// The last pass has left something to one that follows at once.
     pub(super) again: bool,
+    /// Which pass is under way, from 1.
+    pub(super) pass: u32,
     /// The lease, once the run has something to write.
     pub(super) lease: tokio::sync::Mutex<Option<Arc<Lease>>>,
     pub(super) _locks: (PairLock, PairLock),
@@ -189,6 +191,7 @@ impl Run<'_> {
             only_own: false,
             has_changed: false,
             again: false,
+            pass: 0,
             lease: tokio::sync::Mutex::default(),
             _locks: (lock, folder_lock),
         };
@@ -343,6 +346,7 @@ impl Run<'_> {
         with_mail: bool,
         report: &mut Report,
     ) -> Outcome<()> {
+        opened.pass += 1;
         if let Some(stop) = roots::local_root(opened, direction, self.options).await? {
             return Err(show::stopped(report, stop));
         }
@@ -350,7 +354,7 @@ impl Run<'_> {
         let caution = looked.observed.plan.caution;
         report
             .warnings
-            .extend(mirror::warning(self.settings, caution));
+            .extend(unmarked::warning(self.settings, caution));
         let is_first = match self.settings.mode {
             SyncMode::Mailbox => opened.pair.first_synced_at.is_none(),
             SyncMode::Mirror | SyncMode::Bisync => !opened.has_base,

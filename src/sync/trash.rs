@@ -1,7 +1,8 @@
 //! The trash of a pair, on both sides: what lies in it, how it comes back, and when it is emptied.
 //!
 //! Remote content lies under `.ows/trash/<run id>/<path>` in the remote, local content under the same path in the local
-//! folder. The provider's own bin and version history are never touched.
+//! folder. What one run displaces under a name that has its copy there already lies in `<run id>.2`, and so on. The
+//! provider's own bin and version history are never touched.
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::local::{
     Displace, Expect, LocalError, LocalErrorKind, LocalFolder, Observed, ReplicaId, Trashed,
+    slot_name, split_slot,
 };
 use crate::plan::{Side, mailbox};
 use crate::report::{PathProblem, Silent};
@@ -58,7 +60,8 @@ impl Item {
             return None;
         }
         let below = entry.path.strip_folder(&remote_trash()?)?;
-        let (run, path) = below.as_str().split_once('/')?;
+        let (slot, path) = below.as_str().split_once('/')?;
+        let (run, _) = split_slot(slot);
         Some(Self {
             side: Side::Remote,
             run_id: run.to_owned(),
@@ -67,6 +70,20 @@ impl Item {
             trashed_at: run_time(run).map(|time| time.max(stored_at(entry))),
             place: entry.path.clone(),
         })
+    }
+
+    /// Which of the run's folders in the trash it lies in, from 1: a run may displace a path more than once.
+    pub fn slot(&self) -> u32 {
+        let below = remote_trash().and_then(|trash| self.place.strip_folder(&trash));
+        let slot = below
+            .as_ref()
+            .and_then(|path| path.as_str().split('/').next());
+        slot.map_or(1, |slot| split_slot(slot).1)
+    }
+
+    /// The name of that folder.
+    pub fn slot_name(&self) -> String {
+        slot_name(&self.run_id, self.slot())
     }
 }
 
@@ -137,7 +154,7 @@ impl Trash {
         }
     }
 
-    /// Everything in it, the oldest run first, the local side before the remote.
+    /// Everything in it, the oldest run first, the local side before the remote, the copies of one path by their age.
     ///
     /// # Errors
     /// When one side could not be listed at all.
@@ -149,14 +166,20 @@ impl Trash {
         let remote = list_remote(self.provider.as_ref()).await?;
         found.items.extend(remote.items);
         found.problems.extend(remote.problems);
-        let order =
-            |a: &Item, b: &Item| (&a.run_id, a.side, &a.path).cmp(&(&b.run_id, b.side, &b.path));
-        found.items.sort_by(order);
+        let place = |item: &Item| {
+            (
+                item.run_id.clone(),
+                item.side,
+                item.path.clone(),
+                item.slot(),
+            )
+        };
+        found.items.sort_by_cached_key(place);
         Ok(found)
     }
 
     /// What to restore: of `path`, a file or folder, the newest copy of each file; without a path everything that the
-    /// newest run displaced. `run` narrows it to one run.
+    /// newest run displaced. `run` narrows it to one run, or, with a number behind it, to one folder of that run.
     ///
     /// # Errors
     /// When nothing fits in a trash that could be read, or it could not be listed at all.
@@ -166,7 +189,11 @@ impl Trash {
             problems,
         } = self.list().await?;
         if let Some(run) = run {
-            items.retain(|item| item.run_id == run);
+            let (of_run, number) = split_slot(run);
+            items.retain(|item| {
+                let is_in_folder = item.run_id == of_run && item.slot() == number;
+                item.run_id == run || of_run != run && is_in_folder
+            });
         }
         match path.map(|path| path.trim_end_matches('/')) {
             Some(path) => {

@@ -10,7 +10,7 @@ use ows_providers::{Entry, EntryKind, ErrorKind, RelPath, SortKey};
 use serde::Serialize;
 
 use super::run::{Observed, Opened, Run};
-use super::{PairSettings, SyncOptions, drain, mirror, others, overlap, roots};
+use super::{PairSettings, SyncOptions, drain, others, overlap, roots, unmarked};
 use crate::apply::chain;
 use crate::cancel::Cancel;
 use crate::error::{FailureKind, Outcome};
@@ -220,7 +220,7 @@ impl Run<'_> {
         let caution = observed.plan.caution;
         report
             .warnings
-            .extend(mirror::warning(self.settings, caution));
+            .extend(unmarked::warning(self.settings, caution));
         report
             .warnings
             .extend(others::warning(looked.other.as_ref(), &observed.plan));

@@ -223,6 +223,7 @@ impl Run<'_> {
             state: opened.state.clone(),
             pair: opened.pair.id.clone(),
             run: self.id.clone(),
+            pass: opened.pass,
             replica: opened.scope.replica.clone(),
             base,
             enforcement,

@@ -305,6 +305,35 @@ async fn an_emptied_remote_stops_the_run() {
 }
 
 #[tokio::test]
+async fn what_is_said_of_an_emptied_remote_that_lost_its_checkpoint_too_empties_the_workspace() {
+    for options in every_kind() {
+        let pair = agreed(options, &[("a", "1")]).await;
+        pair.local.write("b", "2");
+        clean(&pair.sync().await);
+        for path in pair.store.files().into_keys() {
+            pair.store.remove(&path);
+        }
+        pair.store.insert(".DS_Store", b"it takes no part");
+        let stopped = pair.sync().await;
+        assert_eq!(guard(&stopped), GuardName::RemoteRoot);
+        let hint = stopped.failure.and_then(|failure| failure.hint);
+        let typed = "`ows sync --force remote-root --force max-delete --force state-rollback`";
+        assert!(
+            hint.as_ref().is_some_and(|hint| hint.contains(typed)),
+            "{hint:?}"
+        );
+        let forced = [
+            GuardName::RemoteRoot,
+            GuardName::MaxDelete,
+            GuardName::StateRollback,
+        ];
+        clean(&pair.forced(&forced).await);
+        assert_eq!(pair.workspace(), files(&[]));
+        assert_eq!(pair.local_trash(), kept(&[("a", "1"), ("b", "2")]));
+    }
+}
+
+#[tokio::test]
 async fn one_way_runs_override_what_was_done_on_the_other_side() {
     for options in every_kind() {
         for direction in [Direction::Push, Direction::Pull] {
@@ -374,6 +403,10 @@ async fn after_a_rollback_nothing_is_deleted_and_what_differs_is_kept_twice() {
         );
         let stop = finished.report.guard.as_ref().map(|stop| stop.name);
         assert_eq!(stop, Some(GuardName::StateRollback));
+        // No later run would delete what has come back.
+        let hint = finished.failure.and_then(|failure| failure.hint);
+        let hint = hint.expect("it says what to do");
+        assert!(hint.contains("delete again what is to be gone"), "{hint}");
         let workspace = pair.workspace();
         for content in ["edited here", "edited there", "edited here too", "new"] {
             let held = workspace.values().any(|held| held == content.as_bytes());

@@ -6,7 +6,7 @@ use ows_providers::memory::MemoryOptions;
 use ows_testkit::tree::TempTree;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::bisync::agreed;
+use crate::bisync::{agreed, bisync};
 use crate::support::{Pair, clean, files, kind};
 
 // 35: hard links
@@ -122,6 +122,59 @@ async fn links_that_are_followed_end_and_stay_inside_the_workspace() {
     pair.store.insert("out/new", b"from the remote");
     drop(pair.directed(Direction::Pull).await);
     assert_eq!(outside.files(), files(&[("secret", "kept")]));
+}
+
+#[tokio::test]
+async fn what_was_done_in_the_remote_to_what_a_link_leads_to_is_left_and_told_with_the_reason() {
+    let start = &[("real/a", "1"), ("real/b", "2"), ("other", "3"), ("x", "4")];
+    let mut pair = bisync(MemoryOptions::s3(), start, &[]);
+    pair.settings.copy_symlinks = true;
+    pair.local.symlink("folder", "real");
+    pair.local.symlink("file", "other");
+    pair.local.symlink("both", "x");
+    clean(&pair.sync().await);
+    pair.later();
+    pair.store.insert("file", b"edited there");
+    pair.store.insert("folder/a", b"edited there");
+    pair.store.insert("folder/new", b"new there");
+    pair.store.remove("folder/b");
+    pair.store.advance(std::time::Duration::from_secs(60));
+    pair.store.insert("both", b"edited there");
+    pair.local.write("x", "edited here");
+    let before = pair.local.files();
+    for _ in 0..2 {
+        pair.later();
+        let finished = pair.sync().await;
+        assert_eq!(kind(&finished), Some(FailureKind::Partial));
+        let told = |path: &str, link: &str| {
+            let mut errors = finished.report.errors.iter();
+            let problem = errors.find(|problem| problem.path == path);
+            let problem = problem.unwrap_or_else(|| panic!("{:?}", finished.report.errors));
+            let reason = format!("`{link}` is a symbolic link: with `copySymlinks`");
+            assert!(problem.message.starts_with(&reason), "{problem:?}");
+        };
+        told("file", "file");
+        told("both", "both");
+        for path in ["folder/a", "folder/b", "folder/new"] {
+            told(path, "folder");
+        }
+        assert_eq!(pair.local.files(), before);
+    }
+    // What it says to do helps.
+    for path in ["file", "folder", "both"] {
+        pair.local.remove(path);
+    }
+    pair.local.write("file", "3");
+    pair.local.write("folder/a", "1");
+    pair.local.write("folder/b", "2");
+    pair.local.write("both", "edited here");
+    pair.later();
+    clean(&pair.sync().await);
+    assert_eq!(pair.workspace()["file"], b"edited there");
+    assert_eq!(pair.workspace()["folder/a"], b"edited there");
+    assert_eq!(pair.workspace()["both"], b"edited there");
+    assert_eq!(pair.workspace()["both.conflict"], b"edited here");
+    pair.assert_converged().await;
 }
 
 // An open database

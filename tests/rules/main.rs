@@ -130,6 +130,8 @@ fn sql_is_in_state_alone() {
     let elsewhere: Vec<Line> = code("src")
         .into_iter()
         .filter(|line| !line.file.starts_with("src/state"))
+        // The databases of others are copied there; ours are not touched.
+        .filter(|line| !line.file.ends_with("src/backup/database.rs"))
         .collect();
     assert_none(
         &naming(&elsewhere, &statements),

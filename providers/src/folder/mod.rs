@@ -23,7 +23,7 @@ pub use links::{LinkProblem, LinkScope, Resolved};
 pub use root::{Root, is_link_error};
 pub use stat::{Identity, Kind, Stat, now_ns};
 pub use temp::{MODE_PROBE, Ownership, Temp, default_mode};
-pub use walk::{Found, SkipFn, Step, Walk, WalkOptions};
+pub use walk::{Found, SkipFn, Step, Walk, WalkOptions, children};
 
 #[cfg(test)]
 pub(crate) mod tests;

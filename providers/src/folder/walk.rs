@@ -330,6 +330,20 @@ fn look_twice(dir: &Dir, name: &OsStr) -> io::Result<Option<Stat>> {
     }
 }
 
+/// All names in a folder and what they stand for, in the order of a walk; for those who walk by themselves because they
+/// need what a [`Walk`] leaves out: links, and names that are not UTF-8.
+///
+/// # Errors
+/// As the system gives them.
+pub fn children(dir: &Dir) -> io::Result<Vec<(OsString, Kind)>> {
+    let mut children = read_children(dir)?;
+    children.sort_unstable_by(in_tree_order);
+    Ok(children
+        .into_iter()
+        .map(|child| (child.name, child.kind))
+        .collect())
+}
+
 /// The place of a link in the order depends on what it leads to.
 fn resolve_child(links: &LinkScope, parent: Option<&RelPath>, child: &mut Child) {
     let Some(text) = child.name.to_str() else {

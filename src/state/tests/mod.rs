@@ -1,5 +1,6 @@
 //! Tests of the state as a whole, over real files.
 
+mod backups;
 mod base;
 mod damage;
 mod domain;

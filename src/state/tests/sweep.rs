@@ -19,6 +19,7 @@ async fn scenario(state: &State) -> Result<()> {
     writer.agreed(row("b", 2)).await?;
     writer.finish().await?;
     state.base_totals(&pair_id()).await?;
+    backups::try_fill(state).await?;
     domain::try_fill(state).await
 }
 

@@ -5,9 +5,9 @@ use super::{PairSettings, SyncMode, roots};
 use crate::error::Outcome;
 use crate::plan::{Caution, Direction};
 
-/// How far a run of a mirror, or one in both directions, may rely on its base. Without this replica's marker the folder is a new volume, an empty
-/// mount point or a template: what differs in it was perhaps never synced, so only what is missing is created. Nothing
-/// is written to the remote by such a run, so there is nothing that a person must decide first.
+/// How far a run of a mirror, or one in both directions, may rely on its base. Without this replica's marker the folder is
+/// a new volume, an empty mount point or a template: what differs in it was perhaps never synced, so only what is missing
+/// is created. Nothing is written to the remote by such a run, so there is nothing that a person must decide first.
 ///
 /// # Errors
 /// When the marker cannot be read.

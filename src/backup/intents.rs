@@ -1,0 +1,135 @@
+//! What runs that failed or were killed have left behind is removed: exactly what their intents name, and nothing of a
+//! snapshot that has a manifest.
+//!
+//! An intent is durable before the first object of its snapshot is begun and is resolved after its manifest was read back,
+//! or after nothing is left of it. Where something cannot be removed (credentials without the right to delete), the intent
+//! stays, and what it names is never listed as a snapshot.
+
+use ows_providers::{ErrorKind, Precondition, Provider, RelPath, Result, Upload};
+
+use super::name::{ObjectName, Part, SnapshotName};
+use crate::error::Outcome;
+use crate::state::{BackupIntent, State};
+
+/// How often an upload is aborted: a part that was on its way may arrive after the first time.
+const MOST_ABORTS: usize = 3;
+
+/// What became of the intents of earlier runs.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// Names of the objects that were removed, and of those whose uploads were given up.
+    pub removed: Vec<String>,
+    /// What could not be removed, and why: a later run tries again.
+    pub problems: Vec<String>,
+}
+
+/// Settles the intents of runs that are over. Only whoever holds the lock of the backups may call this.
+///
+/// # Errors
+/// When the database cannot be read or changed. What the provider refuses is told in the answer.
+pub async fn settle(provider: &dyn Provider, state: &State, remote: &str) -> Outcome<Settled> {
+    let mut settled = Settled::default();
+    for intent in state.open_backup_intents(remote).await? {
+        match settle_one(provider, &intent, &mut settled.removed).await {
+            Ok(()) => state.resolve_backup_intent(intent.id).await?,
+            Err(error) => settled.problems.push(format!(
+                "what a failed run left of the snapshot `{}` could not be removed: {error}; the next run tries again",
+                intent.snapshot
+            )),
+        }
+    }
+    Ok(settled)
+}
+
+async fn settle_one(
+    provider: &dyn Provider,
+    intent: &BackupIntent,
+    removed: &mut Vec<String>,
+) -> Result<()> {
+    let Ok(snapshot) = intent.snapshot.parse::<SnapshotName>() else {
+        tracing::warn!(
+            snapshot = intent.snapshot,
+            "a stored intent names no snapshot"
+        );
+        return Ok(());
+    };
+    if has_manifest(provider, snapshot).await? {
+        // It was made whole; only the word that it was did not reach the database.
+        return Ok(());
+    }
+    let ours: Vec<_> = intent
+        .objects
+        .iter()
+        .filter(|(name, _)| {
+            matches!(ObjectName::parse(name), ObjectName::Snapshot(of, part)
+                if of == snapshot && part != Part::Manifest)
+        })
+        .filter_map(|(name, upload)| Some((RelPath::new(name).ok()?, upload.as_ref())))
+        .collect();
+    for upload in known_and_unknown(provider, &ours).await? {
+        abort(provider, &upload).await?;
+    }
+    for (path, _) in &ours {
+        provider.delete(path, Precondition::Any).await?;
+        removed.push(path.to_string());
+    }
+    Ok(())
+}
+
+async fn has_manifest(provider: &dyn Provider, snapshot: SnapshotName) -> Result<bool> {
+    let Ok(path) = RelPath::new(&snapshot.object(Part::Manifest)) else {
+        return Ok(true);
+    };
+    match provider.stat(&path).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The uploads that make these objects. One whose id never reached the database is found in the provider's own list, by
+/// the random name of its object.
+async fn known_and_unknown(
+    provider: &dyn Provider,
+    objects: &[(RelPath, Option<&Upload>)],
+) -> Result<Vec<Upload>> {
+    let mut uploads: Vec<_> = objects
+        .iter()
+        .filter_map(|(_, upload)| upload.cloned())
+        .collect();
+    if objects.iter().all(|(_, upload)| upload.is_some()) {
+        return Ok(uploads);
+    }
+    let listed = match provider.list_uploads().await {
+        Ok(listed) => listed,
+        // Where there is no such list, an upload that nobody knows ends by itself.
+        Err(error) if error.kind == ErrorKind::Unsupported => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let unknown = listed.into_iter().filter(|listed| {
+        objects
+            .iter()
+            .any(|(path, upload)| upload.is_none() && *path == listed.path)
+    });
+    uploads.extend(unknown.map(|listed| Upload {
+        path: listed.path,
+        id: listed.id,
+        size: None,
+        part_size: 0,
+        token: String::new(),
+    }));
+    Ok(uploads)
+}
+
+async fn abort(provider: &dyn Provider, upload: &Upload) -> Result<()> {
+    for _ in 0..MOST_ABORTS {
+        provider.abort_upload(upload).await?;
+        match provider.list_parts(upload).await {
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(_) => {}
+        }
+    }
+    tracing::debug!(path = %upload.path, "the store still shows an upload that was aborted");
+    Ok(())
+}

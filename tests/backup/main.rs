@@ -1,0 +1,6 @@
+//! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
+
+mod catalog;
+mod gzip;
+mod sink;
+mod store;
