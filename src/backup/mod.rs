@@ -5,6 +5,7 @@
 //! - [`archive`]: writes what a scan finds as tar, never corrupt whatever the files do.
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
+//! - [`contents`]: what a snapshot holds.
 //! - [`connect`]: from the configuration to what every command is told.
 //! - [`database`]: consistent copies of SQLite databases that others write to.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
@@ -20,10 +21,15 @@
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - `owners`: names of owners and groups.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
+//! - [`pick`]: a few paths of a snapshot, by ranges.
+//! - [`ranged`]: reads an object of the provider from a blocking thread, anywhere in it.
+//! - [`restore`]: a snapshot, or some paths of it, into a folder.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`scan`]: walks the items: what is there, in a fixed order.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
+//! - [`sink`]: where the blocking side puts its objects.
+//! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
@@ -32,6 +38,7 @@
 pub mod archive;
 mod block;
 pub mod catalog;
+pub mod contents;
 pub mod connect;
 pub mod database;
 pub mod entry;
@@ -45,11 +52,15 @@ pub mod items;
 pub mod legacy;
 pub mod manifest;
 pub mod name;
+pub mod pick;
 mod owners;
 pub mod pipeline;
+pub mod ranged;
+pub mod restore;
 pub mod retention;
 pub mod scan;
 pub mod seal;
 pub mod settings;
 pub mod sink;
+pub mod source;
 pub mod untar;
