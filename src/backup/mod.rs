@@ -17,13 +17,17 @@
 //! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`items`]: the items of the configuration as files and folders.
 //! - [`legacy`]: decrypts the snapshots of the old plugin.
+//! - [`lock`]: one command that changes backups at a time.
 //! - [`manifest`]: what a snapshot is made of; format 1.
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
+//! - [`now`](mod@now): makes a snapshot, readable from top to bottom.
 //! - `owners`: names of owners and groups.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
 //! - [`pick`]: a few paths of a snapshot, by ranges.
 //! - [`ranged`]: reads an object of the provider from a blocking thread, anywhere in it.
 //! - [`restore`]: a snapshot, or some paths of it, into a folder.
+//! - [`prune`]: removes the snapshots that no rule keeps.
+//! - [`recover`]: how to restore without `ows`.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`scan`]: walks the items: what is there, in a fixed order.
 //! - [`seal`]: seals with age, and opens again.
@@ -31,6 +35,7 @@
 //! - [`sink`]: where the blocking side puts its objects.
 //! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
+//! - [`status`]: how backups stand.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //!
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
@@ -50,6 +55,7 @@ pub mod index;
 pub mod intents;
 pub mod items;
 pub mod legacy;
+pub mod lock;
 pub mod manifest;
 pub mod name;
 pub mod pick;
@@ -57,10 +63,17 @@ mod owners;
 pub mod pipeline;
 pub mod ranged;
 pub mod restore;
+pub mod now;
+mod owners;
+pub mod pipeline;
+pub mod prune;
+pub mod recover;
 pub mod retention;
+mod run;
 pub mod scan;
 pub mod seal;
 pub mod settings;
 pub mod sink;
 pub mod source;
+pub mod status;
 pub mod untar;

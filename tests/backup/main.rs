@@ -1,6 +1,9 @@
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
 mod catalog;
+mod faults;
 mod gzip;
+mod now;
+mod prune;
 mod sink;
 mod store;
