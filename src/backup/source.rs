@@ -250,6 +250,22 @@ impl Source {
         })
     }
 
+    /// Like [`Source::choose`], to look at objects as they are stored.
+    pub fn without_keys(
+        settings: &BackupSettings,
+        catalog: &Catalog,
+        which: &Which,
+        reporter: Arc<dyn Reporter>,
+        cancel: &Cancel,
+    ) -> Outcome<Self> {
+        Ok(Self {
+            remote: Remote::new(Arc::clone(&settings.provider), cancel.clone()),
+            keys: Keys::default(),
+            chosen: Chosen::find(settings, catalog, which)?,
+            reporter,
+        })
+    }
+
     /// How many volumes it has.
     pub fn volumes(&self) -> u32 {
         match &self.chosen {
