@@ -1,6 +1,3 @@
-//! Backups through the public functions of the library.
-
-mod gzip;
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
 #![expect(
@@ -10,5 +7,8 @@ mod gzip;
 )]
 
 mod catalog;
+mod gzip;
+mod pipeline;
+mod shelf;
 mod sink;
 mod store;
