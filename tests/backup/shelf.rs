@@ -79,10 +79,12 @@ impl Host {
             "text.md",
             SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_789),
         );
-        tree.set_modified(
-            "empty folder",
-            SystemTime::UNIX_EPOCH + Duration::new(86_400, 1),
-        );
+        let folder = std::fs::File::open(tree.join("empty folder"));
+        folder
+            .and_then(|folder| {
+                folder.set_modified(SystemTime::UNIX_EPOCH + Duration::new(86_400, 1))
+            })
+            .expect("a time");
         host.state.write("openclaw.json", "{}");
         host.state.write("other", "not an item");
         host
