@@ -5,5 +5,8 @@ mod faults;
 mod gzip;
 mod now;
 mod prune;
+mod gzip;
+mod pipeline;
+mod shelf;
 mod sink;
 mod store;
