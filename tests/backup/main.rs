@@ -1,6 +1,8 @@
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
+mod archives;
 mod catalog;
 mod gzip;
+mod restore;
 mod sink;
 mod store;
