@@ -1,5 +1,6 @@
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
+mod archives;
 mod catalog;
 mod faults;
 mod gzip;
@@ -7,5 +8,6 @@ mod now;
 mod pipeline;
 mod prune;
 mod shelf;
+mod restore;
 mod sink;
 mod store;
