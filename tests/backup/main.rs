@@ -9,3 +9,4 @@
 mod catalog;
 mod sink;
 mod store;
+mod tree;
