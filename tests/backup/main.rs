@@ -11,3 +11,4 @@ mod shelf;
 mod restore;
 mod sink;
 mod store;
+mod tree;
