@@ -7,6 +7,7 @@
 )]
 
 mod catalog;
+mod database;
 mod sink;
 mod store;
 mod tree;
