@@ -21,9 +21,20 @@ report() {
     printf '%s\n' "${steps[@]}"
 }
 
-# rclone and moto, in a virtual environment that is made once.
+# What benches/versus_backup.rs compares with; nothing else needs these.
+backup_peers() {
+    peers
+    need restic restic
+    need openssl openssl
+}
+
+# rclone and moto, in a virtual environment that is made once; what opens a snapshot without ows, from the distribution.
 peers() {
     local venv=$PWD/target/peers
+    need age age
+    need bsdtar libarchive-tools
+    need busybox busybox
+    need pigz pigz
     if [[ ! -x $venv/bin/moto_server ]] || ! "$venv/bin/rclone" version >/dev/null 2>&1; then
         need python3 python3
         python3 -m venv "$venv" 2>/dev/null || {

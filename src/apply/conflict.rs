@@ -1,9 +1,9 @@
 //! Conflicts: what does not keep its name is on both sides under another one before anything takes its place.
 //!
 //! First it is recorded whose content goes where, and a copy of it is made locally, under a name that is free on both
-//! sides. Then the copy is uploaded, and the base learns of it. What keeps the name replaces it last. A run that is killed in between leaves the sides different as they
-//! were; the next one finds the copy, sees that it holds the same, and goes on from there, so that no copy is made of
-//! what has one.
+//! sides. Then the copy is uploaded, and the base learns of it. What keeps the name replaces it last. A run that is killed
+//! in between leaves the sides different as they were; the next one finds the copy, sees that it holds the same, and goes on
+//! from there, so that no copy is made of what has one.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -101,7 +101,9 @@ impl Applier {
     async fn keep_copy(self: &Arc<Self>, action: &Action, loser: &Loser) -> Result<(), Problem> {
         let path = &action.key.path;
         let mut made = None;
-        for tries_left in (0..TRIES).rev() {
+        let mut tries_left = TRIES;
+        loop {
+            tries_left -= 1;
             let place = self.place(path, loser).await?;
             self.remember(path, &place.path, loser).await?;
             match self.copy_aside(action, loser, place, &mut made).await {
@@ -111,7 +113,6 @@ impl Applier {
                 other => return other,
             }
         }
-        Ok(())
     }
 
     /// Records which side's content lies under the name of the copy, before it lies there.

@@ -9,6 +9,8 @@ use ows::plan::Direction;
 use ows::plan::guards::GuardName;
 use ows::sync::conflicts::Keep;
 
+use super::backup::args::BackupArgs;
+
 /// Keeps an agent's workspace in sync with cloud storage.
 #[derive(Debug, Parser)]
 #[command(name = "ows", version, max_term_width = 100, propagate_version = true)]
@@ -83,6 +85,8 @@ pub enum Command {
     Conflicts(ConflictsArgs),
     /// Show, bring back or empty what was displaced
     Trash(TrashArgs),
+    /// Make, list, restore and prove encrypted snapshots of the whole agent system
+    Backup(BackupArgs),
     /// Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
     ImportRclone(ImportArgs),
     /// Print the completions for a shell
@@ -107,6 +111,7 @@ impl Command {
             Self::Why(_) => "why",
             Self::Conflicts(arguments) => arguments.name(),
             Self::Trash(arguments) => arguments.name(),
+            Self::Backup(arguments) => arguments.name(),
             Self::ImportRclone(_) => "import-rclone",
             Self::Completions { .. } => "completions",
             Self::Man => "man",

@@ -4,6 +4,7 @@
 //! before it failed, or before a signal came, is shown all the same.
 
 mod args;
+mod backup;
 mod check;
 mod conflicts;
 mod daemon;
@@ -100,6 +101,7 @@ async fn run(
             conflicts::run(global, arguments, output, cancel, answer).await
         }
         Command::Trash(arguments) => trash::run(global, arguments, output, cancel, answer).await,
+        Command::Backup(arguments) => backup::run(arguments, output, answer),
         Command::ImportRclone(arguments) => import::run(global, arguments, output, answer),
         Command::Completions { shell } => {
             let mut text = Vec::new();

@@ -50,6 +50,9 @@ impl Answer {
                 "source": null, "section": null, "target": null, "written": false, "moved_aside": null, "notes": [],
                 "config": null,
             }),
+            "backup keygen" => json!({
+                "recipient": null, "fingerprint": null, "path": null, "identity": null, "sheet": null,
+            }),
             "daemon" => json!({ "idle": null, "runs": 0, "failures": 0 }),
             "demo" => json!({ "steps": [], "kept": null }),
             "completions" | "man" => json!({ "text": null }),

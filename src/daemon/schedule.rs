@@ -7,6 +7,10 @@ use crate::error::FailureKind;
 /// The first run after the start, and after a new configuration: soon, but not while the container still comes up.
 pub const FIRST: Duration = Duration::from_secs(5);
 
+/// The first backup after the start comes no sooner than this: a container that dies at once and again must not fill the
+/// storage.
+pub const FIRST_BACKUP: Duration = Duration::from_secs(30);
+
 /// The pause after the first failure; each further one doubles it.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
@@ -53,9 +57,14 @@ pub struct Schedule {
 impl Schedule {
     /// From `now` on; without an interval nothing is ever due.
     pub fn starting(now: Duration, interval: Option<Duration>) -> Self {
+        Self::first_after(now, FIRST, interval)
+    }
+
+    /// The same, with another pause before the first run.
+    pub fn first_after(now: Duration, pause: Duration, interval: Option<Duration>) -> Self {
         Self {
             interval,
-            next: interval.map(|_| now + FIRST),
+            next: interval.map(|_| now + pause),
             failures: 0,
         }
     }
@@ -87,6 +96,13 @@ impl Schedule {
         };
         self.next = Some(next);
     }
+}
+
+/// The pause before the first backup, or the first verification, of a daemon: until the last one is as old as the
+/// interval. `age` is how old it is; `None` without one.
+pub fn pause_before_first(interval: Duration, age: Option<Duration>) -> Duration {
+    let left = age.map_or(Duration::ZERO, |age| interval.saturating_sub(age));
+    left.max(FIRST_BACKUP)
 }
 
 /// The pause after so many failures in a row.
@@ -181,6 +197,29 @@ mod tests {
             schedule.ran(at(5), at(6), Ended::Well, chance);
             assert_eq!(schedule.due(), Some(at(5 + pause)), "{chance}");
         }
+    }
+
+    #[test]
+    fn the_first_backup_comes_when_the_last_one_is_due_and_never_at_once() {
+        let day = at(86_400);
+        for (age, pause) in [
+            (None, 30),
+            (Some(at(0)), 86_400),
+            (Some(at(86_300)), 100),
+            (Some(at(86_390)), 30),
+            (Some(at(9_000_000)), 30),
+        ] {
+            assert_eq!(pause_before_first(day, age), at(pause), "{age:?}");
+        }
+        let mut schedule = Schedule::first_after(at(7), at(100), Some(day));
+        assert_eq!(schedule.due(), Some(at(107)));
+        schedule.ran(at(107), at(200), Ended::Well, 0.0);
+        assert_eq!(schedule.due(), Some(at(107) + day));
+        assert_eq!(
+            Schedule::first_after(at(7), at(100), None).due(),
+            None,
+            "nothing is due without an interval"
+        );
     }
 
     #[test]

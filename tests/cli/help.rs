@@ -33,6 +33,7 @@ fn help_lists_the_commands() {
       why            Tell what is known of one path, and what the next run would do about it and why
       conflicts      List conflict files, and settle them
       trash          Show, bring back or empty what was displaced
+      backup         Make, list, restore and prove encrypted snapshots of the whole agent system
       import-rclone  Turn the plugin's setup, or a remote of rclone, into <state>/ows/config.json5
       completions    Print the completions for a shell
       man            Print the manual page

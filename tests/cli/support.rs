@@ -233,6 +233,10 @@ fn filtered(text: &str, root: &Path) -> String {
     let root = root.display().to_string();
     let text = text.replace(root.trim_end_matches('/'), "[ROOT]");
     let filters = [
+        (r"ows-\d{8}T\d{6}Z-[0-9a-f]{8}", "[SNAPSHOT]"),
+        (r"age1[a-z0-9]{58}", "[RECIPIENT]"),
+        (r"AGE-SECRET-KEY-1[A-Z0-9]{58}", "[IDENTITY]"),
+        (r"\b[0-9a-f]{16} \(manifests", "[FINGERPRINT] (manifests"),
         (r"\d{8}T\d{6}Z-[0-9a-f]{8}", "[RUN]"),
         (r"locks/[0-9a-f]{16}", "locks/[PAIR]"),
         (

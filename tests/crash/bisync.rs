@@ -154,6 +154,31 @@ fn delete_there(place: &mut Place) {
     }
 }
 
+/// Small files that both sides hold.
+pub fn small_files(place: &mut Place, count: usize) {
+    for _ in 0..count {
+        put_here(place, 300);
+    }
+}
+
+/// Every file gets another name in the remote.
+pub fn rename_all_there(place: &mut Place) {
+    place.expected.touched.clear();
+    for _ in 0..place.expected.files.len() {
+        rename_there(place);
+    }
+}
+
+/// A conflict that was kept twice. The remote's has the name; the answer is that name, and the other content.
+pub fn conflict(place: &mut Place) -> (String, Vec<u8>) {
+    let path = new_path(place);
+    differ(place, &path);
+    place.finish();
+    let copy = format!("{path}.conflict");
+    let here = place.expected.files.remove(&copy);
+    (path, here.expect("it was kept"))
+}
+
 fn rename_here(place: &mut Place) {
     if let Some(from) = some_file(place) {
         let to = new_path(place);

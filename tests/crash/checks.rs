@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ows_testkit::s3::Op;
-use ows_testkit::tree::{Files, OwsFolder, TreeEntry, read_files, snapshot_tree};
+use ows_testkit::tree::{Files, OwsFolder, TempTree, TreeEntry, read_files, snapshot_tree};
 
 use crate::place::{BUCKET, Mode, Place, Remote};
 use crate::work::{Digest, digest};
@@ -83,6 +83,29 @@ pub fn assert_held(files: &Files, trash: &str, displaced: &BTreeSet<Digest>, wha
         "{what}: {} displaced contents are in no trash below `{trash}`",
         lost.len()
     );
+}
+
+/// These contents are in the workspace or in its trash.
+pub fn are_held(place: &Place, contents: [&Vec<u8>; 2], what: &str) {
+    let local = read_files(place.workspace.path(), OwsFolder::Include);
+    for content in contents {
+        let is_held = local.values().any(|held| held == content);
+        assert!(
+            is_held,
+            "{what}: a content of {} bytes is lost",
+            content.len()
+        );
+    }
+}
+
+/// The name of the one file that holds this content.
+pub fn name_of(tree: &TempTree, content: &[u8], what: &str) -> String {
+    let files = tree.files().into_iter();
+    let mut names = files.filter_map(|(path, held)| (held == content).then_some(path));
+    let name = names.next();
+    let name = name.unwrap_or_else(|| panic!("{what}: a content is under no name"));
+    assert_eq!(names.next(), None, "{what}: a content is there twice");
+    name
 }
 
 /// Names and sizes say enough, and megabytes are not printed.

@@ -173,6 +173,81 @@ fn first_bisync_runs_survive_a_kill_at_any_moment() {
     }
 }
 
+/// Nothing is done but renaming, so that a kill often comes between a rename and the record of it.
+#[test]
+fn renames_of_the_remote_survive_a_kill_at_any_moment() {
+    let seed = seed() + 33;
+    let mut place = Place::new(Mode::Bisync, RemoteKind::S3, seed);
+    bisync::small_files(&mut place, 40);
+    place.finish();
+    bisync::rename_all_there(&mut place);
+    let begin = Instant::now();
+    place.finish();
+    let whole = begin.elapsed();
+    let mut killed = 0;
+    let wanted = kills(15);
+    for (round, moment) in (1_u32..).zip(moments(seed)) {
+        if killed >= wanted {
+            break;
+        }
+        assert!(
+            round <= wanted * 4 + 8,
+            "the runs end before they are killed"
+        );
+        bisync::rename_all_there(&mut place);
+        let at = whole.mul_f64(moment);
+        killed += u32::from(place.run_killed(Kill::After(at)));
+        place.finish();
+        checks::all(
+            &place,
+            &format!("renamed, killed after {at:?} of {whole:?}"),
+        );
+    }
+}
+
+/// Whatever of settling a conflict was done when it was killed, both contents are there, and the same command ends it.
+#[test]
+fn settling_a_conflict_survives_a_kill_at_any_moment() {
+    let seed = seed() + 34;
+    let mut place = Place::new(Mode::Bisync, RemoteKind::Folder, seed);
+    bisync::small_files(&mut place, 3);
+    place.finish();
+    let mut whole = Duration::from_millis(100);
+    for (round, moment) in (0..kills(45)).zip(moments(seed)) {
+        let keep = ["local", "remote", "both"][round as usize % 3];
+        let (path, here) = bisync::conflict(&mut place);
+        let there = place.expected.files[&path].clone();
+        let command = ["conflicts", "resolve", "--keep", keep, &path];
+        let at = whole.mul_f64(moment);
+        let what = format!("`{}` killed after {at:?} of {whole:?}", command.join(" "));
+        place.start_command(&command).killed_after(at);
+        checks::are_held(&place, [&here, &there], &what);
+        let begin = Instant::now();
+        let mut again = place.start_command(&command);
+        let status = again.wait();
+        // It may have been done with: then it is in conflict no more.
+        let is_done = again.output().contains("is not in conflict");
+        assert!(status.success() || is_done, "{what}: {}", again.output());
+        if status.success() {
+            whole = begin.elapsed();
+        }
+        let files = &mut place.expected.files;
+        let gives_way = match keep {
+            "local" => files.insert(path, here),
+            "remote" => Some(here),
+            _ => {
+                let name = checks::name_of(&place.workspace, &here, &what);
+                assert!(!name.contains(".conflict"), "{what}: `{name}`");
+                files.insert(name, here)
+            }
+        };
+        let lost = gives_way.as_deref().map(work::digest);
+        place.expected.displaced_here.extend(lost);
+        place.finish();
+        checks::all(&place, &what);
+    }
+}
+
 /// How many calls of each operation a round's work takes: the places to be killed at.
 fn calls_of_a_round(place: &mut Place) -> Vec<(Op, u64)> {
     place.work();

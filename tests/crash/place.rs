@@ -166,18 +166,23 @@ impl Place {
 
     /// Starts `ows sync` with these options.
     pub fn start(&self, options: &[&str]) -> Run {
+        self.start_command(&[&["sync", "--no-progress"], options].concat())
+    }
+
+    /// Starts `ows` with these arguments.
+    pub fn start_command(&self, arguments: &[&str]) -> Run {
         let output = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         let handle = || -> File { output.reopen().expect("it can be opened again") };
         let (stdout, stderr) = (handle(), File::options().append(true).open(output.path()));
         let mut command = Command::new(env!("CARGO_BIN_EXE_ows"));
         command
-            .args(["sync", "--no-progress", "--config"])
+            .arg("--config")
             .arg(self.state.join("config.json5"))
             .arg("--state-dir")
             .arg(self.state.join("state"))
             .arg("--workspace")
             .arg(self.workspace.path())
-            .args(options)
+            .args(arguments)
             .env_clear()
             .env("HOME", self.state.path())
             .stdin(Stdio::null())
@@ -199,13 +204,7 @@ impl Place {
     /// Runs and kills. False when the run ended before that.
     pub fn run_killed(&mut self, kill: Kill) -> bool {
         let killed = match kill {
-            Kill::After(time) => {
-                let mut run = self.start(&[]);
-                match run.child.wait_for(time).expect("it can be waited for") {
-                    Some(_) => run.end(),
-                    None => run.kill(),
-                }
-            }
+            Kill::After(time) => self.start(&[]).killed_after(time),
             Kill::OnCall {
                 op,
                 nth,
@@ -344,6 +343,14 @@ impl Run {
         let fine = status.success() || status.signal() == Some(9);
         assert!(fine, "{status}: {}", self.output());
         status
+    }
+
+    /// Kills it after this time, unless it has ended by then.
+    pub fn killed_after(&mut self, time: Duration) -> ExitStatus {
+        match self.child.wait_for(time).expect("it can be waited for") {
+            Some(_) => self.end(),
+            None => self.kill(),
+        }
     }
 
     pub fn kill(&mut self) -> ExitStatus {

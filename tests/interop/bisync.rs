@@ -9,24 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use ows_testkit::rclone::PLUGIN;
 use ows_testkit::tree::TempTree;
 
 use crate::peers::find;
 use cases::{HOUR, ORDINARY};
 
 mod cases;
-
-/// What the plugin passes, beside paths, configuration and patterns.
-const PLUGIN: [&str; 8] = [
-    "--conflict-resolve",
-    "newer",
-    "--conflict-suffix",
-    ".conflict",
-    "--max-lock",
-    "15m",
-    "--recover",
-    "--resilient",
-];
 
 /// Paths with their contents; a folder ends with `/`.
 type Tree = BTreeMap<String, String>;

@@ -1,37 +1,12 @@
-//! Finding the other programs, and running `ows` over a workspace.
+//! Running `ows` over a workspace.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
+pub use ows_testkit::peers::find;
 use ows_testkit::tree::TempTree;
 use serde_json::Value;
-
-/// The program that `variable` names, or `name` in `PATH`; `None`, said aloud, when there is none.
-pub fn find(variable: &str, name: &str) -> Option<PathBuf> {
-    let named = std::env::var_os(variable).map(PathBuf::from);
-    let in_path = || {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path)
-            .map(|folder| folder.join(name))
-            .find(|file| file.is_file())
-    };
-    let found = named.or_else(in_path);
-    if found.is_none() {
-        let required = std::env::var("OWS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(
-            !required,
-            "{name} is required and was not found: set {variable}"
-        );
-        writeln!(
-            std::io::stderr(),
-            "skipped: {name} was not found; set {variable}"
-        )
-        .expect("stderr is open");
-    }
-    found
-}
 
 /// A workspace with its state directory and configuration.
 pub struct Place {

@@ -339,48 +339,8 @@ impl World {
                 self.base
                     .insert(key.clone(), (base_row(key, file, file), file.content));
             }
-            Op::MoveRemote { from, old } => {
-                let Some(Node::File(file)) = self.remote.remove(from.as_str()) else {
-                    panic!()
-                };
-                let (_, agreed) = self.base.remove(&old.key).unwrap();
-                let there = self.remote.get(path.as_str());
-                let is_free = !matches!(there, Some(Node::File(_)));
-                assert!(is_free, "{path} is not free for {from}");
-                self.write(Side::Remote, path, file, true);
-                let Node::File(local) = self.local[path.as_str()] else {
-                    panic!()
-                };
-                assert_eq!(local.content, agreed, "moved other content");
-                let mut row = base_row(key, local, file);
-                if action.changed.remote {
-                    row.remote = old.remote.clone();
-                } else {
-                    assert_eq!(local.content, file.content, "moved other content");
-                }
-                self.base.insert(key.clone(), (row, agreed));
-            }
-            Op::MoveLocal { from, old } => {
-                let Some(Node::File(file)) = self.local.remove(from.as_str()) else {
-                    panic!()
-                };
-                let (_, agreed) = self.base.remove(&old.key).unwrap();
-                let there = self.local.get(path.as_str());
-                let is_free = !matches!(there, Some(Node::File(_)));
-                assert!(is_free, "{path} is not free for {from}");
-                self.write(Side::Local, path, file, true);
-                let Node::File(remote) = self.remote[path.as_str()] else {
-                    panic!()
-                };
-                assert_eq!(remote.content, agreed, "moved other content");
-                let mut row = base_row(key, file, remote);
-                if action.changed.local {
-                    row.local = old.local.clone();
-                } else {
-                    assert_eq!(remote.content, file.content, "moved other content");
-                }
-                self.base.insert(key.clone(), (row, agreed));
-            }
+            Op::MoveRemote { from, old } => self.rename(Side::Remote, action, from, old),
+            Op::MoveLocal { from, old } => self.rename(Side::Local, action, from, old),
             Op::Conflict { keeps } => self.settle(key, *keeps),
             Op::CreateDirLocal => {
                 self.make_dirs(Side::Local, Some(path.clone()));
@@ -408,6 +368,33 @@ impl World {
                 self.base.remove(key);
             }
         }
+    }
+
+    /// The file of `side` gets the name that it has on the other.
+    fn rename(&mut self, side: Side, action: &Action, from: &RelPath, old: &BaseRow) {
+        let (key, path) = (&action.key, &action.key.path);
+        let Some(Node::File(file)) = self.tree(side).remove(from.as_str()) else {
+            panic!()
+        };
+        let (_, agreed) = self.base.remove(&old.key).unwrap();
+        let there = self.tree(side).get(path.as_str());
+        let is_free = !matches!(there, Some(Node::File(_)));
+        assert!(is_free, "{path} is not free for {from}");
+        self.write(side, path, file, true);
+        let Node::File(named) = self.tree(other(side))[path.as_str()] else {
+            panic!()
+        };
+        assert_eq!(named.content, agreed, "moved other content");
+        let (mut row, is_edited) = match side {
+            Side::Remote => (base_row(key, named, file), action.changed.remote),
+            Side::Local => (base_row(key, file, named), action.changed.local),
+        };
+        match (side, is_edited) {
+            (_, false) => assert_eq!(named.content, file.content, "moved other content"),
+            (Side::Remote, true) => row.remote = old.remote.clone(),
+            (Side::Local, true) => row.local = old.local.clone(),
+        }
+        self.base.insert(key.clone(), (row, agreed));
     }
 
     /// As apply does it: a copy on both sides first.

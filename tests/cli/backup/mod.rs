@@ -1,0 +1,3 @@
+//! `ows backup`, as people and scripts meet it.
+
+mod keygen;
