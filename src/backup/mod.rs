@@ -6,7 +6,9 @@
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`connect`]: from the configuration to what every command is told.
+//! - [`contents`]: what a snapshot holds.
 //! - [`database`]: consistent copies of SQLite databases that others write to.
+//! - [`drill`]: restores for practice, and cleans up.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
 //! - [`extract`]: unpacks an archive into a folder, and nowhere else, whatever it says.
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
@@ -21,16 +23,21 @@
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`now`](mod@now): makes a snapshot, readable from top to bottom.
 //! - `owners`: names of owners and groups.
+//! - [`pick`]: a few paths of a snapshot, by ranges.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
 //! - [`prune`]: removes the snapshots that no rule keeps.
+//! - [`ranged`]: reads an object of the provider from a blocking thread, anywhere in it.
 //! - [`recover`]: how to restore without `ows`.
+//! - [`restore`]: a snapshot, or some paths of it, into a folder.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`scan`]: walks the items: what is there, in a fixed order.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
+//! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`status`]: how backups stand.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
+//! - [`verify`]: proves that snapshots are whole, as deeply as asked.
 //!
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
 
@@ -38,7 +45,9 @@ pub mod archive;
 mod block;
 pub mod catalog;
 pub mod connect;
+pub mod contents;
 pub mod database;
+pub mod drill;
 pub mod entry;
 pub mod extract;
 pub mod gzip;
@@ -53,14 +62,19 @@ pub mod manifest;
 pub mod name;
 pub mod now;
 mod owners;
+pub mod pick;
 pub mod pipeline;
 pub mod prune;
+pub mod ranged;
 pub mod recover;
+pub mod restore;
 pub mod retention;
 mod run;
 pub mod scan;
 pub mod seal;
 pub mod settings;
 pub mod sink;
+pub mod source;
 pub mod status;
 pub mod untar;
+pub mod verify;

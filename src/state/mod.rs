@@ -21,6 +21,7 @@ mod deliveries;
 mod error;
 mod faults;
 mod ingested;
+pub mod integrity;
 mod intents;
 mod open;
 mod pairs;

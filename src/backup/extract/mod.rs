@@ -72,6 +72,39 @@ pub struct ExtractOptions<'a> {
     pub aside: Option<Dir>,
 }
 
+/// Where the content of a member comes from.
+trait Content: Read {
+    /// What an error while it is read means.
+    fn failure(&self, error: io::Error) -> TarError;
+}
+
+impl<R: Read> Content for TarReader<R> {
+    fn failure(&self, error: io::Error) -> TarError {
+        self.failed(error)
+    }
+}
+
+/// A content that was found by its place.
+struct Placed<'a> {
+    content: &'a mut dyn Read,
+    offset: u64,
+}
+
+impl Read for Placed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.content.read(buffer)
+    }
+}
+
+impl Content for Placed<'_> {
+    fn failure(&self, source: io::Error) -> TarError {
+        TarError::Io {
+            at: self.offset,
+            source,
+        }
+    }
+}
+
 /// Unpacks the volumes of one snapshot, in their order.
 pub struct Extractor<'a> {
     places: Places<'a>,
@@ -85,6 +118,8 @@ pub struct Extractor<'a> {
     symlinks: Vec<(ArchivePath, Vec<u8>, i128)>,
     hard_links: Vec<(ArchivePath, ArchivePath)>,
     deferred: usize,
+    /// A volume ended too early: the index may be ahead of the archive.
+    lost: bool,
     dirs: Vec<(ArchivePath, u32, i128)>,
     done: Extracted,
 }
@@ -110,6 +145,7 @@ impl<'a> Extractor<'a> {
             symlinks: Vec::new(),
             hard_links: Vec::new(),
             deferred: 0,
+            lost: false,
             dirs: Vec::new(),
             done: Extracted::default(),
         })
@@ -143,12 +179,65 @@ impl<'a> Extractor<'a> {
             if !self.is_wanted(&path) {
                 continue;
             }
-            if path.segments().next() == Some(PARTIAL.as_bytes()) {
-                self.bad(&path.to_string(), "this name belongs to ows");
+            if self.is_ours(&path) {
                 continue;
             }
             self.member(&path, member, expected, &mut tar)?;
         }
+    }
+
+    /// Takes note that the volume in `object` ended with `error`. What follows in the next one is found again in the
+    /// index, and what the index has in between is reported as lost.
+    pub fn lose(&mut self, object: &str, error: &dyn std::error::Error) {
+        self.bad(object, &with_causes(error));
+        self.lost = true;
+    }
+
+    /// Takes note of something that is bad about the whole.
+    pub fn note(&mut self, path: &str, message: &str) {
+        self.bad(path, message);
+    }
+
+    /// Unpacks one path whose place the index told: `content` is what stands there.
+    pub fn entry(
+        &mut self,
+        entry: &SnapshotEntry,
+        content: &mut dyn Read,
+    ) -> Result<(), ExtractError> {
+        let (kind, size, offset, expected) = match &entry.kind {
+            EntryKind::File {
+                size,
+                sha256,
+                place,
+            } => (MemberKind::File, *size, place.offset, Some(*sha256)),
+            EntryKind::Dir => (MemberKind::Dir, 0, 0, None),
+            EntryKind::Symlink { target } => {
+                let target = target.clone();
+                (MemberKind::Symlink { target }, 0, 0, None)
+            }
+            EntryKind::HardLink { to } => {
+                let to = to.as_bytes().to_vec();
+                (MemberKind::HardLink { to }, 0, 0, None)
+            }
+        };
+        let path = &entry.path;
+        let member = Member {
+            name: path.as_bytes().to_vec(),
+            kind,
+            size,
+            offset,
+            mode: entry.mode,
+            mtime_ns: entry.mtime_ns,
+        };
+        self.count(&member)?;
+        self.last = Some(shorten(&path.to_string()));
+        if !self.is_wanted(path) {
+            return Ok(());
+        }
+        if self.is_ours(path) {
+            return Ok(());
+        }
+        self.member(path, member, expected, &mut Placed { content, offset })
     }
 
     /// Makes the links, sets modes and times of folders, and takes the mark away when all is well.
@@ -201,20 +290,34 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    fn is_wanted(&mut self, path: &ArchivePath) -> bool {
-        let mut wanted = self.options.only.is_empty();
-        for (only, met) in self.options.only.iter().zip(&mut self.met) {
-            if path.is_within(only) {
-                *met = true;
-                wanted = true;
-            }
+    /// Whether `path` is the mark's, which no member takes.
+    fn is_ours(&mut self, path: &ArchivePath) -> bool {
+        let ours = path.segments().next() == Some(PARTIAL.as_bytes());
+        if ours {
+            self.bad(&path.to_string(), "this name belongs to ows");
         }
-        wanted
+        ours
+    }
+
+    fn is_wanted(&mut self, path: &ArchivePath) -> bool {
+        wanted(&self.options.only, &mut self.met, path)
     }
 
     /// What the index says of `member`. From the first disagreement on it is not believed, and nothing is proven by it.
     fn expected(&mut self, path: &ArchivePath, member: &Member) -> Option<Digest> {
-        let entry = match self.options.proof.as_mut()?.next_entry() {
+        let proof = self.options.proof.as_mut()?;
+        let mut next = proof.next_entry();
+        while self.lost
+            && let Ok(Some(entry)) = &next
+            && !agrees(entry, path, member, self.volume)
+        {
+            if is_within(&self.options.only, &entry.path) {
+                self.done.note(&entry.path.to_string(), LOST);
+            }
+            next = proof.next_entry();
+        }
+        self.lost = false;
+        let entry = match next {
             Ok(Some(entry)) if agrees(&entry, path, member, self.volume) => entry,
             Ok(Some(entry)) => {
                 let says = format!(
@@ -254,10 +357,14 @@ impl<'a> Extractor<'a> {
         loop {
             match proof.next_entry() {
                 Ok(None) => return,
-                Ok(Some(entry)) => self.bad(
-                    &entry.path.to_string(),
-                    "it is in the index and not in the archive",
-                ),
+                Ok(Some(entry)) if is_within(&self.options.only, &entry.path) => {
+                    let why = match self.lost {
+                        true => LOST,
+                        false => "it is in the index and not in the archive",
+                    };
+                    self.bad(&entry.path.to_string(), why);
+                }
+                Ok(Some(_)) => {}
                 Err(error) => return self.bad("", &with_cause(&error)),
             }
         }
@@ -268,7 +375,7 @@ impl<'a> Extractor<'a> {
         path: &ArchivePath,
         member: Member,
         expected: Option<Digest>,
-        tar: &mut TarReader<impl Read>,
+        tar: &mut impl Content,
     ) -> Result<(), ExtractError> {
         match member.kind {
             MemberKind::File => self.file(path, &member, expected, tar)?,
@@ -311,7 +418,7 @@ impl<'a> Extractor<'a> {
         path: &ArchivePath,
         member: &Member,
         expected: Option<Digest>,
-        tar: &mut TarReader<impl Read>,
+        tar: &mut impl Content,
     ) -> Result<(), ExtractError> {
         let file = match self.places.file(path) {
             Ok(file) => file,
@@ -330,7 +437,10 @@ impl<'a> Extractor<'a> {
                     );
                 }
                 return match failure {
-                    CopyError::Read(error) => Err(self.stopped(tar.failed(error))),
+                    CopyError::Read(error) => {
+                        self.bad(&path.to_string(), "it lies in the damage; it was not kept");
+                        Err(self.stopped(tar.failure(error)))
+                    }
                     CopyError::Write(error) => self.refused(path, Refusal::Io(error)),
                 };
             }
@@ -355,14 +465,10 @@ impl<'a> Extractor<'a> {
     }
 
     /// A second member of one name. The same content again is harmless.
-    fn again(
-        &mut self,
-        path: &ArchivePath,
-        tar: &mut TarReader<impl Read>,
-    ) -> Result<(), ExtractError> {
+    fn again(&mut self, path: &ArchivePath, tar: &mut impl Content) -> Result<(), ExtractError> {
         let second = match hash(tar) {
             Ok(digest) => digest,
-            Err(error) => return Err(self.stopped(tar.failed(error))),
+            Err(error) => return Err(self.stopped(tar.failure(error))),
         };
         match self
             .places
@@ -430,8 +536,33 @@ impl<'a> Extractor<'a> {
     }
 }
 
+/// What is said of what stands behind damage.
+const LOST: &str = "it lies behind the damage and was not restored";
+
+/// Whether `path` is one of `only` or lies below one, which is noted in `met`; everything is when there are none.
+pub(super) fn wanted(only: &[ArchivePath], met: &mut [bool], path: &ArchivePath) -> bool {
+    let mut wanted = only.is_empty();
+    for (only, met) in only.iter().zip(met) {
+        if path.is_within(only) {
+            *met = true;
+            wanted = true;
+        }
+    }
+    wanted
+}
+
+/// Whether `path` is one of `only` or lies below one; everything when there are none.
+fn is_within(only: &[ArchivePath], path: &ArchivePath) -> bool {
+    only.is_empty() || only.iter().any(|only| path.is_within(only))
+}
+
 /// Whether `member` is what `entry` says, as far as the headers tell.
-fn agrees(entry: &SnapshotEntry, path: &ArchivePath, member: &Member, volume: u32) -> bool {
+pub(super) fn agrees(
+    entry: &SnapshotEntry,
+    path: &ArchivePath,
+    member: &Member,
+    volume: u32,
+) -> bool {
     let same_kind = match (&entry.kind, &member.kind) {
         (EntryKind::File { size, place, .. }, MemberKind::File) => {
             (*size, place.volume, place.offset) == (member.size, volume, member.offset)
@@ -483,10 +614,24 @@ fn copy(from: &mut impl Read, mut to: impl io::Write) -> Result<Digest, CopyErro
     }
 }
 
-fn hash(from: &mut impl Read) -> io::Result<Digest> {
+pub(super) fn hash(from: &mut impl Read) -> io::Result<Digest> {
     copy(from, io::sink()).map_err(|error| match error {
         CopyError::Read(error) | CopyError::Write(error) => error,
     })
+}
+
+/// `error` with all that lies below it, on one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 fn with_cause(error: &IndexError) -> String {

@@ -77,7 +77,7 @@ pub enum ExtractError {
 
 impl Extracted {
     /// Notes a bad path.
-    pub(super) fn note(&mut self, path: &str, message: &str) {
+    pub(in crate::backup) fn note(&mut self, path: &str, message: &str) {
         self.bad_count += 1;
         if self.bad.len() < MOST_BAD {
             self.bad.push(Bad {

@@ -17,7 +17,7 @@ mod tests;
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use age::stream::{StreamReader, StreamWriter};
 use age::{DecryptError, Decryptor, Encryptor, scrypt, x25519};
@@ -39,6 +39,9 @@ pub const MOST_RECIPIENTS: usize = 256;
 
 /// How much of the plain text one chunk of an age stream holds.
 const CHUNK: u64 = 64 << 10;
+
+/// How much longer a chunk is when it is sealed.
+const TAG: u64 = 16;
 
 /// How what is written is sealed.
 #[derive(Clone)]
@@ -272,12 +275,12 @@ impl Keys {
         let gate = Arc::new(GateState::default());
         let mut input = Gate {
             input: BufReader::with_capacity(CHUNK as usize, input),
-            state: gate.clone(),
-            header: 0,
+            state: Arc::clone(&gate),
         };
         expect_age(&mut input)?;
         let decryptor =
             Decryptor::new_buffered(input).map_err(|error| header_error(error, &gate))?;
+        let header = gate.header.load(Ordering::Relaxed);
         gate.open.store(true, Ordering::Relaxed);
         let stream = match (decryptor.is_scrypt(), self.passphrase()) {
             (true, None) => return Err(OpenError::NoPassphrase),
@@ -302,9 +305,59 @@ impl Keys {
         Ok(Opened {
             stream,
             gate,
+            header,
             at: 0,
             broken: None,
         })
+    }
+}
+
+/// What was stored, sealed or not, as it was before.
+pub enum Unsealed<R> {
+    /// It was not sealed.
+    Plain(R),
+    /// It was.
+    Age(Box<Opened<R>>),
+}
+
+impl Keys {
+    /// Opens `input` where it is sealed, and takes it as it is where it is not.
+    pub fn unseal<R: Read>(&self, is_sealed: bool, input: R) -> Result<Unsealed<R>, OpenError> {
+        match is_sealed {
+            true => Ok(Unsealed::Age(Box::new(self.open(input)?))),
+            false => Ok(Unsealed::Plain(input)),
+        }
+    }
+}
+
+impl<R> Unsealed<R> {
+    /// Up to which stored byte one must read for all before the byte `end` of what it holds.
+    pub fn stored_end(&self, end: u64) -> u64 {
+        match self {
+            Self::Plain(_) => end,
+            Self::Age(opened) => end
+                .div_ceil(CHUNK)
+                .saturating_mul(CHUNK + TAG)
+                .saturating_add(opened.header),
+        }
+    }
+}
+
+impl<R: Read> Read for Unsealed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(input) => input.read(buffer),
+            Self::Age(opened) => opened.read(buffer),
+        }
+    }
+}
+
+impl<R: Read + Seek> Seek for Unsealed<R> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::Plain(input) => input.seek(position),
+            Self::Age(opened) => opened.seek(position),
+        }
     }
 }
 
@@ -346,14 +399,14 @@ struct GateState {
     failed: AtomicBool,
     /// What lies below has ended.
     ended: AtomicBool,
+    /// How much of the header was read.
+    header: AtomicU64,
 }
 
 /// Stands below age's reader: ends a header without end, and notes what happens below.
 struct Gate<R> {
     input: BufReader<R>,
     state: Arc<GateState>,
-    /// How much of the header was read.
-    header: u64,
 }
 
 impl<R: Read> Gate<R> {
@@ -372,13 +425,20 @@ impl<R: Read> Gate<R> {
 impl<R: Read> Read for Gate<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = self.input.read(buffer);
+        if let (Ok(count), false) = (&result, self.state.open.load(Ordering::Relaxed)) {
+            // The nonce, behind the lines of the header.
+            self.state
+                .header
+                .fetch_add(*count as u64, Ordering::Relaxed);
+        }
         self.note(result, buffer.len())
     }
 }
 
 impl<R: Read> BufRead for Gate<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.header > LONGEST_HEADER && !self.state.open.load(Ordering::Relaxed) {
+        let header = self.state.header.load(Ordering::Relaxed);
+        if header > LONGEST_HEADER && !self.state.open.load(Ordering::Relaxed) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the header has no end",
@@ -390,7 +450,9 @@ impl<R: Read> BufRead for Gate<R> {
     }
 
     fn consume(&mut self, amount: usize) {
-        self.header += amount as u64;
+        self.state
+            .header
+            .fetch_add(amount as u64, Ordering::Relaxed);
         self.input.consume(amount);
     }
 }
@@ -410,6 +472,8 @@ impl<R: Read + Seek> Seek for Gate<R> {
 pub struct Opened<R> {
     stream: StreamReader<Gate<R>>,
     gate: Arc<GateState>,
+    /// How long the header is.
+    header: u64,
     at: u64,
     broken: Option<BrokenSeal>,
 }

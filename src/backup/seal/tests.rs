@@ -286,6 +286,12 @@ fn any_place_can_be_read_without_what_stands_before_it_or_the_end() {
         let from = place as usize;
         assert_eq!(read[..], plain[from..from + 300], "{place}");
     }
+    let unsealed = keys.unseal(true, Cursor::new(&object)).expect("opens");
+    let header = object.len() as u64 - plain.len() as u64 - 6 * TAG;
+    assert_eq!(unsealed.stored_end(0), header);
+    assert_eq!(unsealed.stored_end(1), header + CHUNK + TAG);
+    assert_eq!(unsealed.stored_end(CHUNK), header + CHUNK + TAG);
+    assert_eq!(unsealed.stored_end(CHUNK + 1), header + 2 * (CHUNK + TAG));
     let mut stream = keys.open(Cursor::new(&object)).expect("opens");
     let length = plain.len() as u64;
     assert_eq!(stream.seek(SeekFrom::End(-5)).expect("seeks"), length - 5);

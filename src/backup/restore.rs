@@ -1,0 +1,506 @@
+//! `backup restore`: a snapshot, or some paths of it, into a folder.
+//!
+//! All of it is read from begin to end, in constant memory: the download runs ahead on tokio, and one blocking thread opens,
+//! inflates and writes. A few paths are fetched by ranges instead ([`pick`](super::pick)), where the index tells where they
+//! lie. Every file is compared with the index; without one, or with one that is damaged, restoring goes on with a
+//! warning.
+//!
+//! Until all of it is there and right, a file [`PARTIAL`](super::extract::PARTIAL) marks the target.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cap_std::ambient_authority;
+use cap_std::fs::Dir;
+use chrono::{DateTime, Utc};
+
+use super::catalog::Catalog;
+use super::entry::{ArchivePath, EntryKind, SnapshotEntry};
+use super::extract::{Bad, ExtractError, ExtractOptions, Extracted, Extractor, Proof, with_causes};
+use super::index::IndexError;
+use super::manifest::ProblemClass;
+use super::pick;
+use super::settings::BackupSettings;
+use super::source::{Chosen, ObjectCheck, Source, Which, failure, is_network};
+use crate::cancel::Cancel;
+use crate::error::{Failure, Outcome};
+use crate::report::Reporter;
+
+/// How many files that were not whole when they were stored are named.
+const MOST_NAMED: usize = 100;
+
+/// What is restored, and where to.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// Which snapshot.
+    pub snapshot: Which,
+    /// Into which folder; `<state>/.backup-restore/<snapshot>/` when `None`.
+    pub to: Option<PathBuf>,
+    /// Only these archive paths and what lies below them; everything when empty.
+    pub only: Vec<ArchivePath>,
+    /// Nothing is written.
+    pub dry_run: bool,
+    /// Restore into a folder that holds something, and move aside what is replaced.
+    pub overwrite: bool,
+}
+
+/// How a restore went.
+#[derive(Debug)]
+pub struct Restored {
+    /// The snapshot.
+    pub snapshot: String,
+    /// Into which folder.
+    pub target: PathBuf,
+    /// Where what was replaced is now, when something was.
+    pub replaced: Option<PathBuf>,
+    /// Nothing was written: the counts are of what would be.
+    pub dry_run: bool,
+    /// What was done, and what is bad.
+    pub done: Extracted,
+    /// What a person must know.
+    pub warnings: Vec<String>,
+}
+
+impl Restored {
+    /// Whether all of it is there, and every file is what the index says.
+    pub fn is_whole(&self) -> bool {
+        self.done.bad_count == 0
+    }
+}
+
+/// Restores.
+///
+/// # Errors
+/// When nothing can be restored, the target is refused, or the run was stopped or lost the storage in the middle: what was
+/// restored so far stays, marked as partial. Damage is no error: what is bad is listed, and the rest is restored.
+pub async fn restore(
+    settings: &BackupSettings,
+    catalog: &Catalog,
+    options: RestoreOptions,
+    reporter: Arc<dyn Reporter>,
+    cancel: &Cancel,
+) -> Outcome<Restored> {
+    let source = Source::choose(settings, catalog, &options.snapshot, reporter, cancel)?;
+    let now = settings.clock.now();
+    let target = options.to.clone().unwrap_or_else(|| {
+        let name = source.chosen.name();
+        settings.state_dir.join(".backup-restore").join(name)
+    });
+    let warnings = source.chosen.warnings(settings);
+    let stopped = cancel.clone();
+    blocking(move || {
+        let mut job = Job {
+            source,
+            options,
+            target,
+            warnings,
+            cancel: stopped,
+        };
+        job.run(now)
+    })
+    .await
+}
+
+/// Runs `work` on a thread that may wait.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(error) => Err(Failure::failed("the run was stopped").with_source(error)),
+        },
+    }
+}
+
+struct Job {
+    source: Source,
+    options: RestoreOptions,
+    target: PathBuf,
+    warnings: Vec<String>,
+    cancel: Cancel,
+}
+
+impl Job {
+    fn run(&mut self, now: DateTime<Utc>) -> Outcome<Restored> {
+        let is_new = self.look_at_target()?;
+        let impaired = Impaired::default();
+        if self.options.dry_run {
+            let done = self.rehearse(&impaired)?;
+            return Ok(self.restored(done, None, &impaired));
+        }
+        let shown = self.target.display().to_string();
+        let unusable = |error| {
+            Failure::failed(format!("could not make the folder `{shown}`")).with_source(error)
+        };
+        make_private(&self.target).map_err(unusable)?;
+        let target = Dir::open_ambient_dir(&self.target, ambient_authority()).map_err(unusable)?;
+        let aside = match is_new {
+            true => None,
+            false => Some(make_aside(&self.target, now).map_err(unusable)?),
+        };
+        let result = self.extract(&target, aside.as_ref().map(|(_, dir)| dir), &impaired);
+        // A folder in which nothing was put says nothing.
+        let replaced = aside.and_then(|(path, _)| match fs::remove_dir(&path) {
+            Ok(()) => None,
+            Err(_) => Some(path),
+        });
+        let done = result.map_err(|error| {
+            let target = self.target.display();
+            let mut hint = format!("`{target}` is partial, and marked as such");
+            if let Some(hint_before) = &error.hint {
+                hint = format!("{hint}; {hint_before}");
+            }
+            error.with_hint(hint)
+        })?;
+        Ok(self.restored(done, replaced, &impaired))
+    }
+
+    fn restored(
+        &mut self,
+        done: Extracted,
+        replaced: Option<PathBuf>,
+        impaired: &Impaired,
+    ) -> Restored {
+        let mut warnings = std::mem::take(&mut self.warnings);
+        warnings.extend(impaired.take());
+        if done.unproven > 0 {
+            warnings.push(format!(
+                "{} of the files are as the archive has them, without an index that vouches for them",
+                done.unproven
+            ));
+        }
+        if done.links_outside > 0 {
+            warnings.push(format!(
+                "{} symbolic links point out of the target; nothing was written through them",
+                done.links_outside
+            ));
+        }
+        Restored {
+            snapshot: self.source.chosen.name(),
+            target: self.target.clone(),
+            replaced,
+            dry_run: self.options.dry_run,
+            done,
+            warnings,
+        }
+    }
+
+    /// Whether the target holds nothing; refuses one that does, unless it may be overwritten.
+    fn look_at_target(&self) -> Outcome<bool> {
+        let shown = self.target.display();
+        let empty = match fs::read_dir(&self.target) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) => {
+                return Err(
+                    Failure::usage(format!("cannot restore into `{shown}`")).with_source(error)
+                );
+            }
+        };
+        if empty || self.options.overwrite {
+            return Ok(empty);
+        }
+        let partial = fs::symlink_metadata(self.target.join(super::extract::PARTIAL)).is_ok();
+        let state = match partial {
+            true => "holds an earlier restore that did not end well",
+            false => "is not empty",
+        };
+        Err(
+            Failure::usage(format!("`{shown}` {state}; nothing was restored")).with_hint(format!(
+                "choose another folder with --to, or use --overwrite, which moves what it replaces aside to \
+                 `{shown}.replaced-<time>`"
+            )),
+        )
+    }
+
+    fn extract(
+        &mut self,
+        target: &Dir,
+        aside: Option<&Dir>,
+        impaired: &Impaired,
+    ) -> Outcome<Extracted> {
+        let failed = |cancel: &Cancel, error: ExtractError| {
+            failure(
+                "the restore did not come to its end".to_owned(),
+                error,
+                cancel,
+            )
+        };
+        let aside = aside
+            .map(Dir::try_clone)
+            .transpose()
+            .map_err(|error| Failure::failed("the system reported an error").with_source(error))?;
+        let mut options = ExtractOptions {
+            only: self.options.only.clone(),
+            aside,
+            ..ExtractOptions::default()
+        };
+        if let Chosen::Snapshot(snapshot) = &self.source.chosen {
+            options.most_paths = Some(snapshot.manifest.totals.paths());
+            options.most_bytes = Some(snapshot.manifest.totals.bytes);
+        }
+        if let Some(picked) = self.pick()? {
+            let Chosen::Snapshot(snapshot) = &self.source.chosen else {
+                return Err(Failure::failed("a snapshot of the old plugin has no index"));
+            };
+            picked.entries.iter().for_each(|entry| impaired.look(entry));
+            let mut extractor =
+                Extractor::new(target, options).map_err(|error| failed(&self.cancel, error))?;
+            if let Some(fault) = &picked.fault {
+                extractor.note("", fault);
+            }
+            return pick::restore(&self.source, snapshot, &picked, &mut extractor)
+                .and_then(|()| extractor.finish())
+                .map_err(|error| failed(&self.cancel, error));
+        }
+        let (proof, mut checks) = self.proof(impaired)?;
+        options.proof = proof;
+        let mut extractor =
+            Extractor::new(target, options).map_err(|error| failed(&self.cancel, error))?;
+        for number in 1..=self.source.volumes() {
+            match self.volume(number, &mut extractor) {
+                Ok(check) => checks.extend(check),
+                Err(error) => return Err(failed(&self.cancel, error)),
+            }
+        }
+        for fault in checks.iter().filter_map(ObjectCheck::fault) {
+            extractor.note("", &fault);
+        }
+        extractor
+            .finish()
+            .map_err(|error| failed(&self.cancel, error))
+    }
+
+    /// Restores one volume. Damage is noted, and the next one is another object; what ends the run is an error.
+    fn volume(
+        &self,
+        number: u32,
+        extractor: &mut Extractor<'_>,
+    ) -> Result<Option<ObjectCheck>, ExtractError> {
+        let object = self.source.volume_name(number);
+        let volume = match self.source.volume(number) {
+            Ok(volume) => volume,
+            Err(error) if !is_network(&error) && !is_about_keys(&error) => {
+                extractor.lose(&object, &error);
+                return Ok(None);
+            }
+            Err(error) => {
+                return Err(ExtractError::Archive {
+                    after: None,
+                    source: super::untar::TarError::Io {
+                        at: 0,
+                        source: io::Error::other(error),
+                    },
+                });
+            }
+        };
+        match extractor.volume(volume.tar) {
+            Ok(()) => Ok(Some(volume.check)),
+            Err(error @ ExtractError::Archive { .. }) if !is_network(&error) => {
+                extractor.lose(&object, &error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What to fetch by ranges; `None` where reading all of it is better, or all there is.
+    fn pick(&mut self) -> Outcome<Option<pick::Picked>> {
+        let Chosen::Snapshot(snapshot) = &self.source.chosen else {
+            return Ok(None);
+        };
+        if self.options.only.is_empty() {
+            return Ok(None);
+        }
+        match pick::pick(&self.source, &self.options.only) {
+            // Half of it in pieces takes longer than all of it at once.
+            Ok(Some(picked)) if picked.bytes() > snapshot.manifest.tar_size() / 2 => Ok(None),
+            Ok(picked) => Ok(picked),
+            Err(error) => self.without_index(error).map(|()| None),
+        }
+    }
+
+    /// The index as what vouches for the files.
+    fn proof(
+        &mut self,
+        impaired: &Impaired,
+    ) -> Outcome<(Option<Box<dyn Proof>>, Vec<ObjectCheck>)> {
+        match self.source.index() {
+            Ok(None) => Ok((None, Vec::new())),
+            Ok(Some(index)) => {
+                let proof = Noting {
+                    proof: index.reader,
+                    impaired: impaired.clone(),
+                };
+                Ok((Some(Box::new(proof)), vec![index.check]))
+            }
+            Err(error) => self.without_index(error).map(|()| (None, Vec::new())),
+        }
+    }
+
+    /// Goes on without an index, with a warning, unless that is the network's fault or the key's.
+    fn without_index(
+        &mut self,
+        error: impl std::error::Error + Send + Sync + 'static,
+    ) -> Outcome<()> {
+        if is_network(&error) || is_about_keys(&error) {
+            let message = "the index could not be read".to_owned();
+            return Err(failure(message, error, &self.cancel));
+        }
+        let warning = format!(
+            "the index cannot be used, so nothing vouches for single files: {}",
+            with_causes(&error)
+        );
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+        Ok(())
+    }
+
+    /// Counts what would be restored: from the index, or from the data where there is none.
+    fn rehearse(&mut self, impaired: &Impaired) -> Outcome<Extracted> {
+        let mut done = Extracted::default();
+        let mut met = vec![false; self.options.only.len()];
+        let only = self.options.only.clone();
+        let from = super::contents::each(&self.source, &mut |entry| {
+            if super::extract::wanted(&only, &mut met, &entry.path) {
+                impaired.look(entry);
+                count(&mut done, entry);
+            }
+        })
+        .map_err(|error| {
+            failure(
+                "the snapshot could not be read".to_owned(),
+                error,
+                &self.cancel,
+            )
+        })?;
+        self.warnings.extend(from.warnings);
+        for (only, met) in only.iter().zip(met) {
+            if !met {
+                done.note(&only.to_string(), "it is not in the snapshot");
+            }
+        }
+        Ok(done)
+    }
+}
+
+fn is_about_keys(error: &(dyn std::error::Error + 'static)) -> bool {
+    super::source::find::<super::seal::OpenError>(error)
+        .is_some_and(super::seal::OpenError::is_about_keys)
+        || matches!(
+            super::source::find(error),
+            Some(super::legacy::LegacyError::WrongPassphrase)
+        )
+}
+
+fn count(done: &mut Extracted, entry: &SnapshotEntry) {
+    match &entry.kind {
+        EntryKind::File { size, .. } => {
+            done.files += 1;
+            done.bytes = done.bytes.saturating_add(*size);
+        }
+        EntryKind::Dir => done.dirs += 1,
+        EntryKind::Symlink { .. } => done.symlinks += 1,
+        EntryKind::HardLink { .. } => done.hard_links += 1,
+    }
+}
+
+/// Makes the folder, for us alone, and what lies above it.
+fn make_private(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+/// A new folder beside the target, for what is replaced.
+fn make_aside(target: &Path, now: DateTime<Utc>) -> io::Result<(PathBuf, Dir)> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    // A target like `..` has no name that something could be put beside.
+    let target = fs::canonicalize(target)?;
+    let mut number = 1;
+    loop {
+        let mut name = target.clone().into_os_string();
+        name.push(format!(".replaced-{}", now.format("%Y%m%dT%H%M%SZ")));
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        let path = PathBuf::from(name);
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => {
+                let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
+                return Ok((path, dir));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
+                number += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Files that were not whole when the snapshot was made.
+#[derive(Clone, Default)]
+struct Impaired(Arc<Mutex<(u64, Vec<Bad>)>>);
+
+impl Impaired {
+    fn look(&self, entry: &SnapshotEntry) {
+        let message = match entry.problem {
+            None => return,
+            Some(ProblemClass::Unreadable) => {
+                "could not be read to its end when the snapshot was made; zeros stand for the rest"
+            }
+            Some(ProblemClass::Changed) => "changed while the snapshot was made",
+            Some(ProblemClass::SqliteUnverified) => {
+                "is a database that was stored as its file was, not as a consistent copy"
+            }
+            Some(_) => "was not stored as it was",
+        };
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.0 += 1;
+        if held.1.len() < MOST_NAMED {
+            held.1.push(Bad {
+                path: entry.path.to_string(),
+                message: message.to_owned(),
+            });
+        }
+    }
+
+    fn take(&self) -> Vec<String> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, named) = std::mem::take(&mut *held);
+        let more = count.saturating_sub(named.len() as u64);
+        let mut lines: Vec<_> = (named.iter())
+            .map(|bad| format!("`{}` {}", bad.path, bad.message))
+            .collect();
+        if more > 0 {
+            lines.push(format!("and {more} more were not stored as they were"));
+        }
+        lines
+    }
+}
+
+/// Notes what the index says about files that were not whole.
+struct Noting<P> {
+    proof: P,
+    impaired: Impaired,
+}
+
+impl<P: Proof> Proof for Noting<P> {
+    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, IndexError> {
+        let entry = self.proof.next_entry()?;
+        if let Some(entry) = &entry {
+            self.impaired.look(entry);
+        }
+        Ok(entry)
+    }
+}

@@ -1,0 +1,555 @@
+//! A snapshot that is read: which one is meant, the keys that open it, and the layers over its objects.
+//!
+//! What is named here blocks, but for choosing: it runs on a thread that may wait.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::{self, BufReader, Read};
+use std::sync::{Arc, OnceLock};
+
+use flate2::bufread::MultiGzDecoder;
+use ows_providers::Entry;
+use sha2::{Digest as _, Sha256};
+
+use super::catalog::{Catalog, Legacy, Snapshot};
+use super::entry::Digest;
+use super::index::{IndexError, IndexReader};
+use super::legacy::{LegacyError, LegacyReader};
+use super::manifest::StoredObject;
+use super::name::SnapshotName;
+use super::ranged::{Ranged, Reach, Remote, Stopped};
+use super::seal::{Keys, OpenError, Unsealed};
+use super::settings::BackupSettings;
+use crate::cancel::Cancel;
+use crate::error::{Failure, FailureKind, Outcome};
+use crate::report::Reporter;
+
+/// How much of an object is buffered below gzip.
+const BUFFER: usize = 128 << 10;
+
+/// Which snapshot is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The newest of the profile: never one of the old plugin's, and where this host encrypts never a plain one.
+    Latest,
+    /// The one of this name, `ows-...` or that of an old plugin's object.
+    Name(String),
+}
+
+impl Which {
+    /// What a person types: a name, or `latest`.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "latest" => Self::Latest,
+            name => Self::Name(name.to_owned()),
+        }
+    }
+}
+
+/// The snapshot that was meant.
+#[derive(Debug, Clone)]
+pub enum Chosen {
+    /// One of ours.
+    Snapshot(Arc<Snapshot>),
+    /// One of the old plugin's.
+    Legacy(Legacy),
+}
+
+impl Chosen {
+    /// Finds it in `catalog`.
+    pub fn find(settings: &BackupSettings, catalog: &Catalog, which: &Which) -> Outcome<Self> {
+        let name = match which {
+            Which::Latest => return latest(settings, catalog),
+            Which::Name(name) => name,
+        };
+        if let Some(legacy) = (catalog.legacy.iter()).find(|legacy| legacy.name.as_str() == name) {
+            return Ok(Self::Legacy(legacy.clone()));
+        }
+        let hint = "`ows backup list` shows what there is";
+        let parsed: SnapshotName = name.parse().map_err(|error| {
+            Failure::usage("no such snapshot")
+                .with_hint(hint)
+                .with_source(error)
+        })?;
+        if let Some(snapshot) = catalog.find(parsed) {
+            return Ok(Self::Snapshot(Arc::new(snapshot.clone())));
+        }
+        if let Some(unusable) = (catalog.unusable.iter()).find(|unusable| unusable.name == parsed) {
+            return Err(Failure::failed(format!(
+                "the snapshot `{parsed}` cannot be used: {}",
+                unusable.reason
+            ))
+            .with_hint("its data may still be whole: RECOVER.txt beside it tells how `age` and `tar` open it"));
+        }
+        if catalog
+            .unlisted
+            .iter()
+            .any(|unlisted| unlisted.name == parsed)
+        {
+            return Err(Failure::usage(format!(
+                "`{parsed}` has no manifest: it was never finished, or is being made just now"
+            ))
+            .with_hint(hint));
+        }
+        Err(Failure::usage(format!(
+            "there is no snapshot `{parsed}` in {}",
+            catalog.remote.display
+        ))
+        .with_hint(hint))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Snapshot(snapshot) => snapshot.name.to_string(),
+            Self::Legacy(legacy) => legacy.name.to_string(),
+        }
+    }
+
+    /// What a person must know who relies on it.
+    pub fn warnings(&self, settings: &BackupSettings) -> Vec<String> {
+        let snapshot = match self {
+            Self::Legacy(legacy) => {
+                let how = match legacy.name.encrypted() {
+                    true => "its encryption proves nothing: what was changed may not be noticed",
+                    false => "it is not encrypted: whoever can write to the storage can change it",
+                };
+                return vec![format!(
+                    "`{}` is a snapshot of the old plugin; {how}",
+                    legacy.name
+                )];
+            }
+            Self::Snapshot(snapshot) => snapshot,
+        };
+        let mut warnings = Vec::new();
+        if !snapshot.manifest.encryption.is_on() {
+            let name = snapshot.name;
+            warnings.push(format!(
+                "`{name}` is not encrypted: whoever can write to the storage can change it, and nothing would tell"
+            ));
+        }
+        let manifest = &snapshot.manifest;
+        if manifest.profile == settings.profile && manifest.host != settings.host {
+            warnings.push(format!(
+                "it was made on the host `{}`, and this one is `{}`",
+                manifest.host.escape_debug(),
+                settings.host
+            ));
+        }
+        for (object, fault) in snapshot.faults() {
+            warnings.push(format!("`{object}`: {fault}"));
+        }
+        warnings
+    }
+}
+
+fn latest(settings: &BackupSettings, catalog: &Catalog) -> Outcome<Chosen> {
+    let encrypted_only = !matches!(settings.encryption, crate::config::Encryption::None);
+    if let Some(snapshot) = catalog.latest(&settings.profile, encrypted_only) {
+        return Ok(Chosen::Snapshot(Arc::new(snapshot.clone())));
+    }
+    let (profile, place) = (&settings.profile, &catalog.remote.display);
+    let failure = Failure::failed(format!(
+        "there is no snapshot of the profile `{profile}` in {place}"
+    ));
+    Err(match catalog.latest(profile, false) {
+        Some(plain) => failure.with_hint(format!(
+            "`latest` is never a plain one where backups are encrypted; name it to take it: --snapshot {}",
+            plain.name
+        )),
+        None if !catalog.legacy.is_empty() => failure
+            .with_hint("those of the old plugin are taken by name only; `ows backup list` shows them"),
+        None => failure.with_hint("`ows backup list` shows what there is; `ows backup now` makes one"),
+    })
+}
+
+/// Why a snapshot, or one of its objects, cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The listing does not have it.
+    #[error("`{object}` is missing")]
+    Missing {
+        /// Its name.
+        object: String,
+    },
+    /// Nothing opens it.
+    #[error("`{object}` does not open")]
+    Open {
+        /// Its name.
+        object: String,
+        /// Why.
+        #[source]
+        source: OpenError,
+    },
+    /// It is the old plugin's, and nothing opens it.
+    #[error("`{object}` does not open")]
+    Legacy {
+        /// Its name.
+        object: String,
+        /// Why.
+        #[source]
+        source: LegacyError,
+    },
+    /// Its index does not begin as one.
+    #[error("its index cannot be used")]
+    Index(#[source] IndexError),
+}
+
+/// A snapshot and what it takes to read it.
+#[derive(Clone)]
+pub struct Source {
+    /// Where its objects are.
+    pub remote: Remote,
+    /// What opens it.
+    pub keys: Keys,
+    /// Which it is.
+    pub chosen: Chosen,
+    /// Who is told of the bytes that came.
+    pub reporter: Arc<dyn Reporter>,
+}
+
+/// A volume that is read from begin to end.
+pub struct Volume {
+    /// Its tar.
+    pub tar: Box<dyn Read>,
+    /// Whether its object was the one that the manifest names, once it was read to its end.
+    pub check: ObjectCheck,
+}
+
+impl Source {
+    /// Chooses the snapshot, reads the keys, and finds out from the manifest whether they open it: before anything is
+    /// downloaded. Called on tokio.
+    pub fn choose(
+        settings: &BackupSettings,
+        catalog: &Catalog,
+        which: &Which,
+        reporter: Arc<dyn Reporter>,
+        cancel: &Cancel,
+    ) -> Outcome<Self> {
+        let chosen = Chosen::find(settings, catalog, which)?;
+        let keys = Keys::read(&settings.encryption, &settings.identities)?;
+        let suits = match &chosen {
+            Chosen::Snapshot(snapshot) => keys.suit(&snapshot.manifest.encryption),
+            Chosen::Legacy(legacy) if legacy.name.encrypted() && keys.passphrase().is_none() => {
+                Err(OpenError::NoPassphrase)
+            }
+            Chosen::Legacy(_) => Ok(()),
+        };
+        suits.map_err(|error| {
+            failure(
+                format!("the snapshot `{}` cannot be read here", chosen.name()),
+                error,
+                cancel,
+            )
+        })?;
+        Ok(Self {
+            remote: Remote::new(Arc::clone(&settings.provider), cancel.clone()),
+            keys,
+            chosen,
+            reporter,
+        })
+    }
+
+    /// Like [`Source::choose`], to look at objects as they are stored.
+    pub fn without_keys(
+        settings: &BackupSettings,
+        catalog: &Catalog,
+        which: &Which,
+        reporter: Arc<dyn Reporter>,
+        cancel: &Cancel,
+    ) -> Outcome<Self> {
+        Ok(Self {
+            remote: Remote::new(Arc::clone(&settings.provider), cancel.clone()),
+            keys: Keys::default(),
+            chosen: Chosen::find(settings, catalog, which)?,
+            reporter,
+        })
+    }
+
+    /// How many volumes it has.
+    pub fn volumes(&self) -> u32 {
+        match &self.chosen {
+            Chosen::Snapshot(snapshot) => {
+                u32::try_from(snapshot.manifest.volumes.len()).unwrap_or(u32::MAX)
+            }
+            Chosen::Legacy(_) => 1,
+        }
+    }
+
+    /// The name of the object of a volume, from 1.
+    pub fn volume_name(&self, number: u32) -> String {
+        match &self.chosen {
+            Chosen::Snapshot(snapshot) => stored(snapshot, number)
+                .map_or_else(|| format!("volume {number}"), |object| object.name.clone()),
+            Chosen::Legacy(legacy) => legacy.name.to_string(),
+        }
+    }
+
+    /// Opens its index. `None` where it has none by nature.
+    pub fn index(&self) -> Result<Option<Index>, SourceError> {
+        let Chosen::Snapshot(snapshot) = &self.chosen else {
+            return Ok(None);
+        };
+        let object = &snapshot.manifest.index;
+        let (input, check) = self.whole(&snapshot.objects, object)?;
+        let input = self.unseal(snapshot, &object.name, input)?;
+        let reader = IndexReader::open(input, snapshot.name).map_err(SourceError::Index)?;
+        Ok(Some(Index { reader, check }))
+    }
+
+    /// Opens a volume, from 1, to read its tar from the begin.
+    pub fn volume(&self, number: u32) -> Result<Volume, SourceError> {
+        match &self.chosen {
+            Chosen::Snapshot(snapshot) => {
+                let object = stored(snapshot, number).ok_or_else(|| SourceError::Missing {
+                    object: format!("volume {number}"),
+                })?;
+                let (input, check) = self.whole(&snapshot.objects, object)?;
+                let input = self.unseal(snapshot, &object.name, input)?;
+                Ok(Volume {
+                    tar: Box::new(unpack(input)),
+                    check,
+                })
+            }
+            Chosen::Legacy(legacy) => self.legacy(legacy),
+        }
+    }
+
+    /// Opens the object of a volume to read pieces of it; its length, and how far is read at once.
+    pub fn pieces(
+        &self,
+        snapshot: &Snapshot,
+        number: u32,
+    ) -> Result<(Unsealed<Counted<Ranged>>, Reach), SourceError> {
+        let object = stored(snapshot, number).ok_or_else(|| SourceError::Missing {
+            object: format!("volume {number}"),
+        })?;
+        let entry = found(&snapshot.objects, &object.name)?;
+        let reach = Reach::default();
+        let input = Counted {
+            input: self.remote.open(entry, reach.clone()),
+            reporter: Arc::clone(&self.reporter),
+        };
+        Ok((self.unseal(snapshot, &object.name, input)?, reach))
+    }
+
+    /// Reads one object as it is stored, to its end, and compares it with what the manifest says; what is wrong, in words.
+    pub fn rehash(&self, snapshot: &Snapshot, object: &StoredObject) -> io::Result<Option<String>> {
+        let (mut input, check) = match self.whole(&snapshot.objects, object) {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Some(error.to_string())),
+        };
+        io::copy(&mut input, &mut io::sink())?;
+        Ok(check.fault())
+    }
+
+    fn legacy(&self, legacy: &Legacy) -> Result<Volume, SourceError> {
+        let input = self.counted(&legacy.entry);
+        let object = legacy.name.to_string();
+        let tar: Box<dyn Read> = match (legacy.name.encrypted(), self.keys.passphrase()) {
+            (false, _) => Box::new(unpack(input)),
+            (true, None) => {
+                let source = OpenError::NoPassphrase;
+                return Err(SourceError::Open { object, source });
+            }
+            (true, Some(passphrase)) => Box::new(unpack(
+                LegacyReader::open(input, passphrase)
+                    .map_err(|source| SourceError::Legacy { object, source })?,
+            )),
+        };
+        let check = ObjectCheck::none();
+        Ok(Volume { tar, check })
+    }
+
+    fn counted(&self, entry: &Entry) -> Counted<Ranged> {
+        Counted {
+            input: self.remote.open_whole(entry),
+            reporter: Arc::clone(&self.reporter),
+        }
+    }
+
+    fn whole(
+        &self,
+        objects: &BTreeMap<String, Entry>,
+        object: &StoredObject,
+    ) -> Result<(Hashing<Counted<Ranged>>, ObjectCheck), SourceError> {
+        let entry = found(objects, &object.name)?;
+        let end = Arc::new(OnceLock::new());
+        let input = Hashing {
+            input: self.counted(entry),
+            sha256: Some(Sha256::new()),
+            end: Arc::clone(&end),
+        };
+        let check = ObjectCheck {
+            expected: Some((object.name.clone(), object.sha256)),
+            end,
+        };
+        Ok((input, check))
+    }
+
+    fn unseal<R: Read>(
+        &self,
+        snapshot: &Snapshot,
+        object: &str,
+        input: R,
+    ) -> Result<Unsealed<R>, SourceError> {
+        self.keys
+            .unseal(snapshot.manifest.encryption.is_on(), input)
+            .map_err(|source| SourceError::Open {
+                object: object.to_owned(),
+                source,
+            })
+    }
+}
+
+/// An index that is read from begin to end.
+pub struct Index {
+    /// Its records.
+    pub reader: IndexReader<Unsealed<Hashing<Counted<Ranged>>>>,
+    /// Whether its object was the one that the manifest names, once it was read to its end.
+    pub check: ObjectCheck,
+}
+
+/// gzip, of one member or several, with nothing else behind it.
+fn unpack(input: impl Read) -> impl Read {
+    MultiGzDecoder::new(BufReader::with_capacity(BUFFER, input))
+}
+
+fn stored(snapshot: &Snapshot, number: u32) -> Option<&StoredObject> {
+    let place = usize::try_from(number.checked_sub(1)?).ok()?;
+    Some(&snapshot.manifest.volumes.get(place)?.object)
+}
+
+fn found<'a>(objects: &'a BTreeMap<String, Entry>, name: &str) -> Result<&'a Entry, SourceError> {
+    objects.get(name).ok_or_else(|| SourceError::Missing {
+        object: name.to_owned(),
+    })
+}
+
+/// Tells how many bytes came.
+pub struct Counted<R> {
+    input: R,
+    reporter: Arc<dyn Reporter>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        self.reporter.moved(count as u64);
+        Ok(count)
+    }
+}
+
+impl<R: io::Seek> io::Seek for Counted<R> {
+    fn seek(&mut self, position: io::SeekFrom) -> io::Result<u64> {
+        self.input.seek(position)
+    }
+}
+
+/// Hashes what is read.
+pub struct Hashing<R> {
+    input: R,
+    sha256: Option<Sha256>,
+    end: Arc<OnceLock<Digest>>,
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(&buffer[..count]);
+        }
+        if count == 0
+            && !buffer.is_empty()
+            && let Some(sha256) = self.sha256.take()
+        {
+            // Only the first end counts, and there is no second one: the hasher is gone.
+            let _first = self.end.set(Digest(sha256.finalize().into()));
+        }
+        Ok(count)
+    }
+}
+
+/// Whether an object was the one that the manifest names.
+pub struct ObjectCheck {
+    expected: Option<(String, Digest)>,
+    end: Arc<OnceLock<Digest>>,
+}
+
+impl ObjectCheck {
+    fn none() -> Self {
+        Self {
+            expected: None,
+            end: Arc::default(),
+        }
+    }
+
+    /// What is wrong, when it was read to its end and something is.
+    pub fn fault(&self) -> Option<String> {
+        let (name, expected) = self.expected.as_ref()?;
+        let found = self.end.get()?;
+        (found != expected).then(|| {
+            format!("`{name}` is not the object that the manifest names: its SHA-256 is {found}, not {expected}")
+        })
+    }
+}
+
+/// The error of this type in `error` or below it.
+pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // What an `io::Error` wraps is not its source.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Whether `error` is about the way to the storage, and says nothing about what is stored.
+pub(super) fn is_network(error: &(dyn Error + 'static)) -> bool {
+    find::<ows_providers::Error>(error).is_some() || find::<Stopped>(error).is_some()
+}
+
+/// What a person reads about `error`.
+pub(super) fn failure(
+    message: String,
+    error: impl Error + Send + Sync + 'static,
+    cancel: &Cancel,
+) -> Failure {
+    if find::<Stopped>(&error).is_some() || cancel.is_stopped() {
+        return cancel.failure();
+    }
+    let provider = find::<ows_providers::Error>(&error).map(|error| error.kind);
+    let about_keys = find::<OpenError>(&error).is_some_and(OpenError::is_about_keys)
+        || matches!(find(&error), Some(LegacyError::WrongPassphrase));
+    let (kind, hint) = match provider {
+        Some(ows_providers::ErrorKind::Unauthorized) => (
+            FailureKind::Unauthorized,
+            "check the credentials in the configuration or the environment",
+        ),
+        Some(_) => (
+            FailureKind::Failed,
+            "check the network and the storage, then run again",
+        ),
+        None if about_keys => (
+            FailureKind::Usage,
+            "set `backup.passphrase`, or name files with age identities in `backup.identities`",
+        ),
+        None => (
+            FailureKind::Failed,
+            "`ows backup verify` shows which snapshots are whole; one file out of this one may still be restored with \
+             --path",
+        ),
+    };
+    Failure::new(kind, message)
+        .with_hint(hint)
+        .with_source(error)
+}
