@@ -96,6 +96,7 @@ pub async fn restore(
             options,
             target,
             warnings,
+            faults: Vec::new(),
             cancel: stopped,
         };
         job.run(now)
@@ -116,11 +117,16 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// What vouches for the files, and whether it is itself what the manifest names.
+type Vouching = (Option<Box<dyn Proof>>, Vec<ObjectCheck>);
+
 struct Job {
     source: Source,
     options: RestoreOptions,
     target: PathBuf,
     warnings: Vec<String>,
+    /// What is wrong about the whole.
+    faults: Vec<String>,
     cancel: Cancel,
 }
 
@@ -267,7 +273,8 @@ impl Job {
                 Err(error) => return Err(failed(&self.cancel, error)),
             }
         }
-        for fault in checks.iter().filter_map(ObjectCheck::fault) {
+        let faults = std::mem::take(&mut self.faults);
+        for fault in (faults.into_iter()).chain(checks.iter().filter_map(ObjectCheck::fault)) {
             extractor.note("", &fault);
         }
         extractor
@@ -325,10 +332,7 @@ impl Job {
     }
 
     /// The index as what vouches for the files.
-    fn proof(
-        &mut self,
-        impaired: &Impaired,
-    ) -> Outcome<(Option<Box<dyn Proof>>, Vec<ObjectCheck>)> {
+    fn proof(&mut self, impaired: &Impaired) -> Outcome<Vouching> {
         match self.source.index() {
             Ok(None) => Ok((None, Vec::new())),
             Ok(Some(index)) => {
@@ -351,10 +355,18 @@ impl Job {
             let message = "the index could not be read".to_owned();
             return Err(failure(message, error, &self.cancel));
         }
+        // Nobody loses an index and finds another one by accident.
+        let exchanged = matches!(
+            super::source::find(&error),
+            Some(IndexError::Swapped { .. })
+        );
         let warning = format!(
             "the index cannot be used, so nothing vouches for single files: {}",
             with_causes(&error)
         );
+        if exchanged {
+            self.faults = vec![with_causes(&error)];
+        }
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }

@@ -3,6 +3,10 @@
 mod archives;
 mod catalog;
 mod gzip;
+mod ranged;
 mod restore;
+mod seal;
 mod sink;
 mod store;
+mod tampering;
+mod verify;

@@ -311,7 +311,7 @@ impl<'a> Extractor<'a> {
             && let Ok(Some(entry)) = &next
             && !agrees(entry, path, member, self.volume)
         {
-            if is_within(&self.options.only, &entry.path) {
+            if wanted(&self.options.only, &mut self.met, &entry.path) {
                 self.done.note(&entry.path.to_string(), LOST);
             }
             next = proof.next_entry();
@@ -357,7 +357,7 @@ impl<'a> Extractor<'a> {
         loop {
             match proof.next_entry() {
                 Ok(None) => return,
-                Ok(Some(entry)) if is_within(&self.options.only, &entry.path) => {
+                Ok(Some(entry)) if self.is_wanted(&entry.path) => {
                     let why = match self.lost {
                         true => LOST,
                         false => "it is in the index and not in the archive",
@@ -549,11 +549,6 @@ pub(super) fn wanted(only: &[ArchivePath], met: &mut [bool], path: &ArchivePath)
         }
     }
     wanted
-}
-
-/// Whether `path` is one of `only` or lies below one; everything when there are none.
-fn is_within(only: &[ArchivePath], path: &ArchivePath) -> bool {
-    only.is_empty() || only.iter().any(|only| path.is_within(only))
 }
 
 /// Whether `member` is what `entry` says, as far as the headers tell.
