@@ -193,6 +193,7 @@ async fn what_is_before_the_damage_and_in_other_volumes_comes_back() {
     for path in ["workspace/before", "workspace/other"] {
         assert_eq!(found[path], all[path], "{path}");
     }
+    // That one stands in the same block as the damage.
     assert_eq!(found.len(), 3, "these two and the mark");
     assert_eq!(restored.done.unproven, 0, "the index was found again");
     let told: Vec<_> = restored
@@ -213,10 +214,48 @@ async fn what_is_before_the_damage_and_in_other_volumes_comes_back() {
         "{}",
         told[1]
     );
-    assert_eq!(
-        told[2],
-        "workspace/behind: it lies behind the damage and was not restored"
+    assert!(
+        told[2].starts_with("workspace/behind: it is damaged: what it holds at byte"),
+        "{}",
+        told[2]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_behind_the_damage_in_blocks_that_are_whole_comes_back() {
+    let key = Key::new();
+    let members: Members = vec![
+        ("workspace/before", Body::File(noise(1, 1000))),
+        ("workspace/damaged", Body::File(noise(2, 2_500_000))),
+        ("workspace/deep", Body::Dir),
+        ("workspace/deep/behind", Body::File(noise(3, 2_000_000))),
+        ("workspace/deep/link", Body::HardLink("workspace/before")),
+        ("workspace/deep/empty", Body::File(Vec::new())),
+    ];
+    for encrypted in [true, false] {
+        let case = Case::new(&key, encrypted, members.clone());
+        let mut damaged = case.made.objects[&data(encrypted)].clone();
+        damaged[900_000] ^= 1;
+        case.reader.store.insert(&data(encrypted), &damaged);
+        let restored = case.reader.restore(case.reader.options(&[])).await.unwrap();
+        let mut found = case.reader.found();
+        found.remove(".ows-partial").expect("it is marked");
+        let mut right = case.right;
+        right.remove("workspace/damaged");
+        assert_eq!(
+            found.keys().collect::<Vec<_>>(),
+            right.keys().collect::<Vec<_>>()
+        );
+        assert!(found == right, "something is wrong");
+        assert!(!restored.is_whole());
+        assert!(
+            restored
+                .done
+                .bad
+                .iter()
+                .any(|bad| bad.path == "workspace/damaged")
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
