@@ -2,8 +2,9 @@
 //! snapshot that has a manifest.
 //!
 //! An intent is durable before the first object of its snapshot is begun and is resolved after its manifest was read back,
-//! or after nothing is left of it. Where something cannot be removed (credentials without the right to delete), the intent
-//! stays, and what it names is never listed as a snapshot.
+//! or after nothing is left of it. A snapshot that is pruned has one too, from before its manifest goes until its data is
+//! gone. Where something cannot be removed (credentials without the right to delete, locked objects), the intent stays, and
+//! what it names is never listed as a snapshot.
 
 use ows_providers::{ErrorKind, Precondition, Provider, RelPath, Result, Upload};
 
@@ -19,6 +20,8 @@ const MOST_ABORTS: usize = 3;
 pub struct Settled {
     /// Names of the objects that were removed, and of those whose uploads were given up.
     pub removed: Vec<String>,
+    /// Snapshots of which the storage does not let everything go: a later run tries again.
+    pub retained: Vec<String>,
     /// What could not be removed, and why: a later run tries again.
     pub problems: Vec<String>,
 }
@@ -32,6 +35,9 @@ pub async fn settle(provider: &dyn Provider, state: &State, remote: &str) -> Out
     for intent in state.open_backup_intents(remote).await? {
         match settle_one(provider, &intent, &mut settled.removed).await {
             Ok(()) => state.resolve_backup_intent(intent.id).await?,
+            Err(error) if error.kind == ErrorKind::Forbidden => {
+                settled.retained.push(intent.snapshot.clone());
+            }
             Err(error) => settled.problems.push(format!(
                 "what a failed run left of the snapshot `{}` could not be removed: {error}; the next run tries again",
                 intent.snapshot
@@ -73,6 +79,14 @@ async fn settle_one(
         provider.delete(path, Precondition::Any).await?;
         removed.push(path.to_string());
     }
+    // One that was sent by the run that was killed, and arrived only now: it names what is gone.
+    let late = RelPath::new(&snapshot.object(Part::Manifest)).ok();
+    if let Some(path) = late.filter(|_| !ours.is_empty())
+        && has_manifest(provider, snapshot).await?
+    {
+        provider.delete(&path, Precondition::Any).await?;
+        removed.push(path.to_string());
+    }
     Ok(())
 }
 
@@ -102,8 +116,11 @@ async fn known_and_unknown(
     }
     let listed = match provider.list_uploads().await {
         Ok(listed) => listed,
-        // Where there is no such list, an upload that nobody knows ends by itself.
-        Err(error) if error.kind == ErrorKind::Unsupported => Vec::new(),
+        // Where there is no such list, or it is not for us, an upload that nobody knows is left to the store.
+        Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Forbidden) => {
+            tracing::debug!(%error, "unknown uploads are left to the store");
+            Vec::new()
+        }
         Err(error) => return Err(error),
     };
     let unknown = listed.into_iter().filter(|listed| {
@@ -121,7 +138,8 @@ async fn known_and_unknown(
     Ok(uploads)
 }
 
-async fn abort(provider: &dyn Provider, upload: &Upload) -> Result<()> {
+/// Gives an upload up, until the store no longer shows it.
+pub(super) async fn abort(provider: &dyn Provider, upload: &Upload) -> Result<()> {
     for _ in 0..MOST_ABORTS {
         provider.abort_upload(upload).await?;
         match provider.list_parts(upload).await {

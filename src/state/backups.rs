@@ -88,6 +88,42 @@ impl State {
         Ok(id)
     }
 
+    /// Stores that a run begins to remove a snapshot, and all that is to go after its manifest. It is durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`super::StateError`].
+    pub async fn record_backup_removal(
+        &self,
+        remote: &str,
+        run: &RunId,
+        snapshot: &str,
+        begun_at: DateTime<Utc>,
+        objects: impl Iterator<Item = &String>,
+    ) -> Result<BackupIntentId> {
+        const CALL: &str = "record_backup_removal";
+        let mut transaction = self.write(CALL).await?;
+        let id: i64 = sqlx::query_scalar(sql::BACKUP_INTENT_INSERT)
+            .bind(remote)
+            .bind(run.as_str())
+            .bind(snapshot)
+            .bind(to_ns(begun_at))
+            .fetch_one(transaction.connection())
+            .await
+            .map_err(self.failed(CALL))?;
+        for name in objects {
+            sqlx::query(sql::BACKUP_OBJECT_RECORD)
+                .bind(id)
+                .bind(name)
+                .bind(None::<String>)
+                .execute(transaction.connection())
+                .await
+                .map_err(self.failed(CALL))?;
+        }
+        transaction.commit().await?;
+        Ok(BackupIntentId(id))
+    }
+
     /// Stores that an object of the snapshot is about to be stored, and then, with `upload`, which upload makes it. It is
     /// durable when this returns.
     ///

@@ -2,11 +2,18 @@
 
 mod archives;
 mod catalog;
+mod database;
+mod faults;
 mod gzip;
 mod ranged;
+mod now;
+mod pipeline;
+mod prune;
+mod shelf;
 mod restore;
 mod seal;
 mod sink;
 mod store;
 mod tampering;
 mod verify;
+mod tree;

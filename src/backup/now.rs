@@ -1,0 +1,687 @@
+//! Makes a snapshot, readable from top to bottom: lock, clean what failed runs left, look, name, record the intent, write data
+//! and index, check that they are there, write the manifest only if absent, read it back, prune.
+//!
+//! The manifest is what makes a snapshot exist, so everything before it can fail at any point and nothing is listed; what it
+//! leaves is removed in this run if possible, else by the next, exactly by the intent. Pruning begins only after the manifest
+//! was read back.
+//!
+//! Time is the provider's: a host whose clock is wrong does not disturb retention, it is only told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use ows_providers::{Entry, ErrorKind, Provider, RelPath};
+use serde::Serialize;
+
+use super::catalog::{Catalog, read_whole};
+use super::database::Spool;
+use super::gzip::default_threads;
+use super::heartbeat::Beat;
+use super::intents::{Settled, settle};
+use super::items::{ItemPlaces, Items};
+use super::lock::BackupLock;
+use super::manifest::{FORMAT, Manifest, Previous, ProblemClass};
+use super::name::{Part, RECOVER, SnapshotName};
+use super::pipeline::{self, PipelineOptions, Progress, WriteError, Written};
+use super::prune::{PruneOptions, Pruned, Pruning, SHRINK_HINT, shrink};
+use super::scan::{FoundKind, LeftOut, Scan, ScanOptions};
+use super::seal::Seal;
+use super::settings::BackupSettings;
+use super::sink::{Cut, ProviderSink, SinkParts, put_new};
+use super::{recover, run};
+use crate::cancel::Cancel;
+use crate::error::{Failure, FailureKind, Outcome};
+use crate::pattern::Patterns;
+use crate::report::{PathProblem, Phase, Report, Reporter};
+use crate::state::{BackupIntentId, State};
+
+/// How far the clocks of host and provider may be apart before a person hears of it.
+const CLOCKS_APART: i64 = 60;
+
+/// How long a run that failed or was stopped goes on tidying up.
+const TIDYING: Duration = Duration::from_secs(5);
+
+/// How one backup differs from an ordinary one.
+#[derive(Debug, Clone, Default)]
+pub struct NowOptions {
+    /// Walk and count, store and remove nothing.
+    pub dry_run: bool,
+    /// Wait so long for another backup to end.
+    pub wait: Duration,
+}
+
+/// How a backup ended: the report is complete in either case.
+#[derive(Debug)]
+pub struct FinishedBackup {
+    /// What was done, in the words of all commands.
+    pub report: Report,
+    /// What was made.
+    pub made: Made,
+    /// Why the exit code is not 0.
+    pub failure: Option<Failure>,
+}
+
+/// What a backup made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Made {
+    /// The snapshot, when there is one now.
+    pub snapshot: Option<String>,
+    /// Files in it; in a dry run those that would be.
+    pub files: u64,
+    /// Their content in bytes.
+    pub bytes_read: u64,
+    /// What is stored for it in bytes, the manifest not counted.
+    pub bytes_stored: u64,
+    /// Files that could not be read, and are not in it.
+    pub unreadable: u64,
+    /// Files that changed while they were read.
+    pub changed: u64,
+    /// Files that were gone before they could be read.
+    pub vanished: u64,
+    /// Databases that were stored as their files are.
+    pub sqlite_unverified: u64,
+    /// Items that do not exist.
+    pub missing_items: Vec<String>,
+    /// What was pruned afterwards.
+    pub pruned: Pruned,
+}
+
+/// Makes a snapshot.
+pub async fn now(
+    settings: &BackupSettings,
+    options: &NowOptions,
+    reporter: Arc<dyn Reporter>,
+    cancel: Cancel,
+) -> FinishedBackup {
+    let mut report = Report::new("backup now");
+    report.dry_run = options.dry_run;
+    let mut made = Made::default();
+    settings.counter.reset();
+    let result = match options.dry_run {
+        true => dry_run(settings, &cancel, &mut report, &mut made).await,
+        false => locked(settings, options, reporter, &cancel, &mut report, &mut made).await,
+    };
+    report.api_calls = (&settings.counter.counts()).into();
+    report.bytes.up = settings.counter.counts().bytes_up;
+    report.bytes.down = settings.counter.counts().bytes_down;
+    report.close(result.as_ref().err());
+    FinishedBackup {
+        report,
+        made,
+        failure: result.err(),
+    }
+}
+
+async fn locked(
+    settings: &BackupSettings,
+    options: &NowOptions,
+    reporter: Arc<dyn Reporter>,
+    cancel: &Cancel,
+    report: &mut Report,
+    made: &mut Made,
+) -> Outcome<()> {
+    reporter.phase(Phase::Waiting);
+    State::check_place(&settings.own_dir)?;
+    let _lock = BackupLock::take(&settings.own_dir, options.wait, cancel).await?;
+    let state = State::open(&settings.own_dir).await?;
+    let id = run::begin(&state, report).await?;
+    let backup = Backup {
+        settings,
+        state: &state,
+        reporter,
+        cancel,
+        run: id,
+    };
+    backup.beat(Beat::Start, report).await;
+    let result = backup.whole(report, made).await;
+    let is_made = made.snapshot.is_some();
+    let beat = match is_made {
+        true => Beat::Success,
+        false => Beat::Fail,
+    };
+    backup.beat(beat, report).await;
+    let outcome = run::Ended {
+        settings,
+        snapshot: made.snapshot.clone(),
+        success: is_made,
+        failure: result.as_ref().err(),
+    };
+    run::end(&state, &backup.run, outcome, report).await;
+    state.close().await;
+    result
+}
+
+/// A backup under way.
+struct Backup<'a> {
+    settings: &'a BackupSettings,
+    state: &'a State,
+    reporter: Arc<dyn Reporter>,
+    cancel: &'a Cancel,
+    run: crate::ids::RunId,
+}
+
+/// What is known before anything is stored.
+struct Begun {
+    catalog: Catalog,
+    items: Items,
+    seal: Seal,
+    patterns: Patterns,
+    name: SnapshotName,
+    started_at: DateTime<Utc>,
+}
+
+impl Backup<'_> {
+    async fn whole(&self, report: &mut Report, made: &mut Made) -> Outcome<()> {
+        let begun = self.bounded(self.look(report, made)).await?;
+        let intent = self
+            .state
+            .record_backup_intent(
+                &begun.catalog.remote.id,
+                &self.run,
+                &begun.name.to_string(),
+                begun.started_at,
+            )
+            .await?;
+        let missed = newly_missing(&begun, &self.settings.profile);
+        let mut manifest_sent = false;
+        let stored = self.store(begun, intent, &mut manifest_sent, report).await;
+        let stored = match stored {
+            Ok(stored) => stored,
+            // A manifest whose answer is lost may still arrive: what it names is not touched now.
+            Err(failure) if manifest_sent => return Err(failure),
+            Err(failure) => {
+                self.tidy(report).await;
+                return Err(failure);
+            }
+        };
+        tell_made(&stored.manifest, made, report);
+        self.state.resolve_backup_intent(intent).await?;
+        tell_left_out(&stored.left_out, report);
+        self.prune(&stored, made, report).await?;
+        let lost = made.unreadable + made.sqlite_unverified;
+        if lost > 0 {
+            let message =
+                format!("the snapshot was made, but {lost} files are not in it as they are");
+            return Err(Failure::new(FailureKind::Partial, message));
+        }
+        match missed.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::new(
+                FailureKind::Partial,
+                format!(
+                    "the snapshot was made, but the last one also held: {}",
+                    missed.join(", ")
+                ),
+            )),
+        }
+    }
+
+    /// Cleans, reads the catalog, finds the items, names the snapshot.
+    async fn look(&self, report: &mut Report, made: &mut Made) -> Outcome<Begun> {
+        let settings = self.settings;
+        let provider = settings.provider.as_ref();
+        // What cannot work is found before anything is asked.
+        let seal = Seal::new(&settings.encryption)?;
+        let patterns = patterns(settings)?;
+        self.reporter.phase(Phase::Observing);
+        let remote = provider.describe().await?;
+        tell_settled(settle(provider, self.state, &remote.id).await?, report);
+        let catalog = Catalog::read(provider, Some(self.state)).await?;
+        tell_catalog(&catalog, settings, report);
+        let items = find_items(settings).await?;
+        tell_missing(&items, made, report);
+        let started_at = catalog.read_at;
+        let name = SnapshotName::random(started_at).ok_or_else(|| {
+            Failure::failed(format!(
+                "the provider's clock says {started_at}, which no name can hold"
+            ))
+        })?;
+        if !catalog.has_recover {
+            self.explain(provider, report).await;
+        }
+        Ok(Begun {
+            catalog,
+            items,
+            seal,
+            patterns,
+            name,
+            started_at,
+        })
+    }
+
+    /// Puts `RECOVER.txt` there. Without it the snapshots are as good.
+    async fn explain(&self, provider: &dyn Provider, report: &mut Report) {
+        let Ok(path) = RelPath::new(RECOVER) else {
+            return;
+        };
+        match put_new(provider, &path, recover::TEXT.into()).await {
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::AlreadyExists => {}
+            Err(error) => report
+                .warnings
+                .push(format!("`{RECOVER}` could not be stored: {error}")),
+        }
+    }
+
+    /// Writes data, index and manifest.
+    async fn store(
+        &self,
+        begun: Begun,
+        intent: BackupIntentId,
+        manifest_sent: &mut bool,
+        report: &mut Report,
+    ) -> Outcome<Stored> {
+        let settings = self.settings;
+        let provider = &settings.provider;
+        self.reporter.phase(Phase::Applying);
+        let latest = begun.catalog.latest(&settings.profile, false);
+        let previous = latest.map(|latest| Previous {
+            snapshot: latest.name,
+            sha256: latest.manifest_sha256,
+        });
+        let largest = latest.map_or(0, |latest| {
+            let volumes = latest.manifest.volumes.iter();
+            volumes.map(|volume| volume.object.size).max().unwrap_or(0)
+        });
+        let sink = ProviderSink::new(SinkParts {
+            provider: Arc::clone(provider),
+            state: self.state.clone(),
+            intent,
+            cut: Cut::new(provider.capabilities(), largest),
+            reporter: Arc::clone(&self.reporter),
+            cancel: self.cancel.clone(),
+        });
+        let encryption = begun.seal.describe();
+        let items = begun.items.present.iter();
+        let items = items.map(|item| item.name().to_owned()).collect();
+        let spool = spool(settings, report).await;
+        let work = Work {
+            scan: Scan::new(
+                begun.items,
+                ScanOptions {
+                    patterns: begun.patterns,
+                    exclude_caches: settings.exclude_caches,
+                    cross_mounts: settings.cross_mounts,
+                    spool,
+                },
+            ),
+            seal: begun.seal,
+            sink,
+            options: PipelineOptions {
+                snapshot: begun.name,
+                level: settings.compression,
+                threads: default_threads(),
+                volume_size: settings.volume_size,
+            },
+            reporter: Arc::clone(&self.reporter),
+            cancel: self.cancel.clone(),
+        };
+        let written = work.run().await?;
+        self.reporter.phase(Phase::Finishing);
+        let manifest = Manifest {
+            format: FORMAT,
+            snapshot: begun.name,
+            profile: settings.profile.clone(),
+            host: settings.host.clone(),
+            started_at: begun.started_at,
+            finished_at: provider.clock().unwrap_or_else(|| settings.clock.now()),
+            tool: concat!("ows ", env!("CARGO_PKG_VERSION")).to_owned(),
+            encryption,
+            items,
+            volumes: written.volumes,
+            index: written.index,
+            totals: written.totals,
+            problems: written.problems,
+            previous,
+        };
+        *manifest_sent = true;
+        self.bounded(write_manifest(provider.as_ref(), &manifest))
+            .await?;
+        Ok(Stored {
+            manifest,
+            left_out: written.left_out,
+        })
+    }
+
+    /// After a failure: removes what this run has stored, if that can be done at once.
+    async fn tidy(&self, report: &mut Report) {
+        let provider = self.settings.provider.as_ref();
+        let settling = async {
+            let remote = provider.describe().await?;
+            settle(provider, self.state, &remote.id).await
+        };
+        match tokio::time::timeout(TIDYING, settling).await {
+            Ok(Ok(settled)) if settled.problems.is_empty() => {}
+            Ok(Ok(settled)) => report.warnings.extend(settled.problems),
+            Ok(Err(failure)) => tracing::debug!(%failure, "the next run tidies up"),
+            Err(_) => tracing::debug!("the next run tidies up"),
+        }
+    }
+
+    /// Prunes by a catalog that holds the new snapshot. A prune that fails is told and does not make the backup fail.
+    async fn prune(&self, stored: &Stored, made: &mut Made, report: &mut Report) -> Outcome<()> {
+        let provider = self.settings.provider.as_ref();
+        let work = async {
+            let catalog = Catalog::read(provider, Some(self.state)).await?;
+            if let Some(shrink) = shrink(&catalog, self.settings, self.state).await? {
+                return Err(
+                    Failure::new(FailureKind::Partial, shrink.message).with_hint(SHRINK_HINT)
+                );
+            }
+            let pruning = Pruning {
+                settings: self.settings,
+                state: self.state,
+                run: &self.run,
+            };
+            let options = PruneOptions::default();
+            let just_made = Some(stored.manifest.snapshot);
+            pruning
+                .run(&catalog, &options, just_made, &mut made.pruned)
+                .await
+        };
+        match self.bounded(work).await {
+            Ok(()) => Ok(()),
+            Err(failure) if failure.kind == FailureKind::Partial => Err(failure),
+            Err(failure) if self.cancel.is_stopped() => Err(failure),
+            Err(failure) => {
+                let problem = failure.as_problem();
+                report.errors.push(problem);
+                let message = "the snapshot was made, but old ones could not be pruned";
+                Err(Failure::new(FailureKind::Partial, message)
+                    .with_source(failure)
+                    .with_hint("run `ows backup prune`"))
+            }
+        }
+    }
+
+    async fn bounded<T>(&self, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+        let result = self.cancel.unless_stopped(work).await;
+        result.unwrap_or_else(|| Err(self.cancel.failure()))
+    }
+
+    async fn beat(&self, beat: Beat, report: &mut Report) {
+        if let Some(heartbeat) = &self.settings.heartbeat {
+            report.warnings.extend(heartbeat.tell(beat).await);
+        }
+    }
+}
+
+/// A snapshot that exists.
+struct Stored {
+    manifest: Manifest,
+    left_out: LeftOut,
+}
+
+/// The blocking side of a backup.
+struct Work {
+    scan: Scan,
+    seal: Seal,
+    sink: ProviderSink,
+    options: PipelineOptions,
+    reporter: Arc<dyn Reporter>,
+    cancel: Cancel,
+}
+
+impl Work {
+    async fn run(self) -> Outcome<Written> {
+        let Self {
+            scan,
+            seal,
+            sink,
+            options,
+            reporter,
+            cancel,
+        } = self;
+        let (own_sink, own_cancel) = (sink.clone(), cancel.clone());
+        let writing = tokio::task::spawn_blocking(move || {
+            let progress = |progress: Progress| reporter.observed(progress.paths);
+            pipeline::write(scan, &seal, &own_sink, &options, &progress, &own_cancel)
+        });
+        match writing.await {
+            Ok(Ok(written)) => Ok(written),
+            Ok(Err(WriteError::Stopped)) => Err(cancel.failure()),
+            // Its own text says only that an object could not be written; the sink knows why.
+            Ok(Err(error)) => Err(sink.take_failure().unwrap_or_else(|| {
+                Failure::failed("the snapshot could not be written").with_source(error)
+            })),
+            Err(error) => Err(Failure::failed(
+                "an internal error ended the writing of the snapshot; nothing of it counts",
+            )
+            .with_source(error)),
+        }
+    }
+}
+
+/// Stores the manifest only if absent, and reads it back. An answer that was lost is no failure when what is there is ours.
+async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
+    let failed = |message: &str| {
+        Failure::failed(message)
+            .with_path(manifest.snapshot.object(Part::Manifest))
+            .with_hint("without its manifest a snapshot does not exist; run again")
+    };
+    let path = RelPath::new(&manifest.snapshot.object(Part::Manifest))
+        .map_err(|error| failed("the manifest has no usable name").with_source(error))?;
+    let bytes = manifest
+        .write()
+        .map_err(|error| failed("the manifest cannot be written").with_source(error))?;
+    let put: Result<Entry, _> = put_new(provider, &path, bytes.clone().into()).await;
+    let found = read_whole(provider, &path).await;
+    match (put, found) {
+        (_, Ok(found)) if found == bytes => Ok(()),
+        (Err(error), _) => Err(failed("could not store the manifest").with_source(error)),
+        (Ok(_), Ok(_)) => Err(failed(
+            "the manifest is not what was stored when it is read back",
+        )),
+        (Ok(_), Err(error)) => Err(failed("could not read the manifest back").with_source(error)),
+    }
+}
+
+/// Walks and counts.
+async fn dry_run(
+    settings: &BackupSettings,
+    cancel: &Cancel,
+    report: &mut Report,
+    made: &mut Made,
+) -> Outcome<()> {
+    Seal::new(&settings.encryption)?;
+    let patterns = patterns(settings)?;
+    let provider = settings.provider.as_ref();
+    let reading = cancel.unless_stopped(Catalog::read(provider, None)).await;
+    let catalog = reading.unwrap_or_else(|| Err(cancel.failure()))?;
+    tell_catalog(&catalog, settings, report);
+    let items = find_items(settings).await?;
+    tell_missing(&items, made, report);
+    let options = ScanOptions {
+        patterns,
+        exclude_caches: settings.exclude_caches,
+        cross_mounts: settings.cross_mounts,
+        spool: None,
+    };
+    let stopped = cancel.clone();
+    let counting = tokio::task::spawn_blocking(move || {
+        let mut scan = Scan::new(items, options);
+        let (mut files, mut bytes) = (0_u64, 0_u64);
+        for found in &mut scan {
+            if stopped.is_stopped() {
+                break;
+            }
+            if found.kind == FoundKind::File {
+                files += 1;
+                bytes = bytes.saturating_add(found.size());
+            }
+        }
+        (files, bytes, scan.left_out().clone())
+    });
+    let (files, bytes, left_out) = counting
+        .await
+        .map_err(|error| Failure::failed("an internal error ended the walk").with_source(error))?;
+    if cancel.is_stopped() {
+        return Err(cancel.failure());
+    }
+    (made.files, made.bytes_read) = (files, bytes);
+    tell_left_out(&left_out, report);
+    Ok(())
+}
+
+async fn find_items(settings: &BackupSettings) -> Outcome<Items> {
+    let include = settings.items.clone();
+    let places = ItemPlaces {
+        workspace: settings.workspace.clone(),
+        state_dir: settings.state_dir.clone(),
+        own_dir: settings.own_dir.clone(),
+        pair: settings.pair_folder.clone(),
+        destination: settings.destination.clone(),
+    };
+    tokio::task::spawn_blocking(move || Items::find(&include, &places))
+        .await
+        .map_err(|error| Failure::failed("an internal error ended the search").with_source(error))?
+}
+
+fn patterns(settings: &BackupSettings) -> Outcome<Patterns> {
+    Patterns::new(&settings.exclude).map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Failure::usage(errors.join("; ")).with_hint("correct `exclude`; nothing was done")
+    })
+}
+
+/// Where databases are copied to. Without it they are stored as they are, and counted.
+async fn spool(settings: &BackupSettings, report: &mut Report) -> Option<Spool> {
+    let own_dir: PathBuf = settings.own_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Spool::open(&own_dir)).await;
+    let why = match opened {
+        Ok(Ok(spool)) => return Some(spool),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    report.warnings.push(format!(
+        "databases cannot be copied to `{}` first, and are stored as their files are: {why}",
+        settings.own_dir.display()
+    ));
+    None
+}
+
+/// Items that the last snapshot of the profile held and that are gone.
+fn newly_missing(begun: &Begun, profile: &str) -> Vec<String> {
+    let last = begun.catalog.latest(profile, false);
+    let missing = begun.items.missing.iter().map(|item| item.name());
+    missing
+        .filter(|name| last.is_some_and(|last| last.manifest.items.iter().any(|held| held == name)))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn tell_settled(settled: Settled, report: &mut Report) {
+    if !settled.removed.is_empty() {
+        tracing::info!(
+            objects = settled.removed.len(),
+            "removed what failed runs had left"
+        );
+    }
+    report.warnings.extend(settled.problems);
+}
+
+fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Report) {
+    if let Some(theirs) = settings.provider.clock() {
+        let apart = settings.clock.now().signed_duration_since(theirs);
+        if apart.num_seconds().abs() > CLOCKS_APART {
+            report.warnings.push(format!(
+                "the clock of this host is {} s {} that of the storage, by which snapshots are named",
+                apart.num_seconds().abs(),
+                if apart.num_seconds() > 0 { "ahead of" } else { "behind" }
+            ));
+        }
+    }
+    let other = catalog
+        .latest(&settings.profile, false)
+        .filter(|latest| latest.manifest.host != settings.host);
+    if let Some(other) = other {
+        report.warnings.push(format!(
+            "the last snapshot of the profile \"{}\" was made by the host \"{}\", this one is \"{}\": two hosts in one \
+             profile prune each other's snapshots; give each its own `profile`",
+            settings.profile, other.manifest.host, settings.host
+        ));
+    }
+    for unusable in &catalog.unusable {
+        report.warnings.push(format!(
+            "the snapshot `{}` cannot be used: {}",
+            unusable.name, unusable.reason
+        ));
+    }
+    for unlisted in &catalog.unlisted {
+        report.warnings.push(format!(
+            "`{}` is unlisted: {} objects without a manifest, of a run that failed or is under way on another host; \
+             `ows backup prune --unlisted` removes them",
+            unlisted.name,
+            unlisted.objects.len()
+        ));
+    }
+}
+
+fn tell_missing(items: &Items, made: &mut Made, report: &mut Report) {
+    for item in &items.missing {
+        made.missing_items.push(item.name().to_owned());
+        report
+            .warnings
+            .push(format!("the item `{}` does not exist", item.name()));
+    }
+}
+
+fn tell_made(manifest: &Manifest, made: &mut Made, report: &mut Report) {
+    made.snapshot = Some(manifest.snapshot.to_string());
+    made.files = manifest.totals.files;
+    made.bytes_read = manifest.totals.bytes;
+    let index = manifest.index.size;
+    made.bytes_stored = manifest
+        .volumes
+        .iter()
+        .fold(index, |sum, volume| sum.saturating_add(volume.object.size));
+    for problem in &manifest.problems {
+        let (count, what) = match problem.class {
+            ProblemClass::Unreadable => (
+                &mut made.unreadable,
+                "could not be read: it is not in the snapshot",
+            ),
+            ProblemClass::Changed => (&mut made.changed, "changed while it was read"),
+            ProblemClass::Vanished => (&mut made.vanished, "was gone when it was its turn"),
+            ProblemClass::SqliteUnverified => (
+                &mut made.sqlite_unverified,
+                "is a database that could not be copied consistently: its file was stored as it is",
+            ),
+            ProblemClass::Other => continue,
+        };
+        *count += problem.count;
+        let serious = matches!(
+            problem.class,
+            ProblemClass::Unreadable | ProblemClass::SqliteUnverified
+        );
+        for name in &problem.names {
+            match serious {
+                true => report.errors.push(PathProblem {
+                    path: name.clone(),
+                    message: what.to_owned(),
+                }),
+                false => report.warnings.push(format!("`{name}` {what}")),
+            }
+        }
+    }
+    report.counts.failed = made.unreadable + made.sqlite_unverified;
+    report.counts.skipped = made.vanished;
+}
+
+fn tell_left_out(left_out: &LeftOut, report: &mut Report) {
+    let more = left_out
+        .mounts
+        .saturating_sub(left_out.mount_paths.len() as u64);
+    for path in &left_out.mount_paths {
+        report.warnings.push(format!(
+            "`{path}` is another file system, and was not followed; `crossMounts: true` does"
+        ));
+    }
+    if more > 0 {
+        report
+            .warnings
+            .push(format!("{more} more mount points were not followed"));
+    }
+}

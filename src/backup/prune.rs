@@ -1,0 +1,560 @@
+//! Removes the snapshots that no rule keeps.
+//!
+//! - Only snapshots of this backup's profile are judged, and only by their manifests. Those of other profiles, those whose
+//!   manifest cannot be used, and what is none of ours stay whatever the rules say.
+//! - A snapshot whose objects are not all there stays and takes part in no rule: it fills no bucket, so that it pushes no
+//!   good one out.
+//! - The manifest goes first, then the data: at no moment is a snapshot listed that is not whole. Before that, its objects
+//!   are recorded as an intent, so that a killed run's leftovers are removed by the next one.
+//! - While the newest snapshot is much smaller than the largest one, nothing is removed until a person says that this is
+//!   how it should be: `--accept-shrink`. What is younger than the accepted snapshot is compared from then on.
+//! - The plan is a value: `--dry-run` shows it.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Duration, Utc};
+use ows_providers::{Entry, ErrorKind, Precondition, Provider, RelPath, Upload, Version};
+use serde::Serialize;
+
+use super::catalog::{Catalog, Snapshot};
+use super::intents::{abort, settle};
+use super::lock::BackupLock;
+use super::name::{ObjectName, Part, SnapshotName};
+use super::retention::{Policy, decide};
+use super::run;
+use super::settings::BackupSettings;
+use crate::cancel::Cancel;
+use crate::error::{Failure, FailureKind, Outcome};
+use crate::ids::RunId;
+use crate::report::Report;
+use crate::state::{BackupOutcome, State};
+
+/// What younger objects without a manifest may be: a backup that another host is making right now.
+const YOUNG: i64 = 24;
+
+/// Under which name it is remembered that a smaller snapshot was accepted.
+const ACCEPTED: &str = "backup prune --accept-shrink";
+
+/// How a prune differs from the one after a backup.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PruneOptions {
+    /// Show, remove nothing.
+    pub dry_run: bool,
+    /// Judge the snapshots of the old plugin too, by the same rules, among themselves.
+    pub legacy: bool,
+    /// Remove objects that no manifest counts.
+    pub unlisted: bool,
+    /// Take the newest snapshot's size as right.
+    pub accept_shrink: bool,
+    /// Wait so long for another command to end.
+    pub wait: std::time::Duration,
+}
+
+/// A snapshot that stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// Its name.
+    pub name: String,
+    /// Why.
+    pub reasons: Vec<String>,
+}
+
+/// What was, or would be, kept and removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Pruned {
+    /// The snapshots that stay, newest first.
+    pub kept: Vec<Kept>,
+    /// The names of the snapshots that are gone, and of the objects without a snapshot.
+    pub removed: Vec<String>,
+    /// What the storage would not let go, such as locked objects: it stays for now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retained: Vec<String>,
+    /// Bytes that were freed.
+    pub freed: u64,
+}
+
+/// What is to be removed, in this order.
+#[derive(Debug, Clone, Default)]
+pub struct PrunePlan {
+    kept: Vec<Kept>,
+    snapshots: Vec<Going>,
+    /// Objects by themselves: legacy ones, unlisted ones.
+    objects: Vec<Entry>,
+    uploads: Vec<Upload>,
+}
+
+/// A snapshot that goes.
+#[derive(Debug, Clone)]
+struct Going {
+    name: SnapshotName,
+    manifest_version: Option<Version>,
+    /// All its objects but the manifest.
+    objects: BTreeMap<String, Entry>,
+}
+
+impl PrunePlan {
+    /// Decides what goes. `just_made` is the snapshot that this run has made.
+    pub fn new(
+        catalog: &Catalog,
+        settings: &BackupSettings,
+        options: &PruneOptions,
+        just_made: Option<SnapshotName>,
+    ) -> Self {
+        let mut plan = Self::default();
+        plan.judge(catalog, settings, just_made);
+        if options.legacy {
+            plan.judge_legacy(catalog, &settings.retain);
+        }
+        if options.unlisted {
+            plan.find_unlisted(catalog);
+        }
+        plan
+    }
+
+    fn judge(
+        &mut self,
+        catalog: &Catalog,
+        settings: &BackupSettings,
+        just_made: Option<SnapshotName>,
+    ) {
+        let of_profile = catalog
+            .snapshots
+            .iter()
+            .filter(|snapshot| snapshot.manifest.profile == settings.profile);
+        let (whole, broken): (Vec<_>, Vec<_>) =
+            of_profile.partition(|snapshot| snapshot.faults().is_empty());
+        self.kept.extend(broken.into_iter().map(|snapshot| Kept {
+            name: snapshot.name.to_string(),
+            reasons: vec![
+                "not all of its objects are there: look at it before you remove it".to_owned(),
+            ],
+        }));
+        let times = whole
+            .iter()
+            .map(|snapshot| (snapshot.name.taken_at(), snapshot.name));
+        for verdict in decide(times, &settings.retain, catalog.read_at, just_made.as_ref()) {
+            if verdict.stays() {
+                self.kept.push(Kept {
+                    name: verdict.snapshot.to_string(),
+                    reasons: words(&verdict.reasons),
+                });
+            } else if let Some(snapshot) = catalog.find(verdict.snapshot) {
+                self.snapshots.push(Going::from(snapshot));
+            }
+        }
+        self.kept.sort_by(|a, b| b.name.cmp(&a.name));
+    }
+
+    fn judge_legacy(&mut self, catalog: &Catalog, policy: &Policy) {
+        let times = catalog
+            .legacy
+            .iter()
+            .filter_map(|legacy| Some((legacy.name.taken_at()?, legacy.name.clone())));
+        for verdict in decide(times, policy, catalog.read_at, None) {
+            let reasons = words(&verdict.reasons);
+            let found = catalog
+                .legacy
+                .iter()
+                .find(|legacy| legacy.name == verdict.snapshot);
+            match found {
+                Some(legacy) if reasons.is_empty() => self.objects.push(legacy.entry.clone()),
+                _ => self.kept.push(Kept {
+                    name: verdict.snapshot.to_string(),
+                    reasons,
+                }),
+            }
+        }
+        let timeless = catalog
+            .legacy
+            .iter()
+            .filter(|legacy| legacy.name.taken_at().is_none());
+        self.kept.extend(timeless.map(|legacy| Kept {
+            name: legacy.name.to_string(),
+            reasons: vec!["its name tells no time".to_owned()],
+        }));
+    }
+
+    fn find_unlisted(&mut self, catalog: &Catalog) {
+        for unlisted in &catalog.unlisted {
+            let newest = unlisted
+                .objects
+                .values()
+                .filter_map(|entry| entry.modified_at_ns)
+                .map(DateTime::from_timestamp_nanos)
+                .fold(unlisted.name.taken_at(), Ord::max);
+            if is_young(newest, catalog.read_at) {
+                self.kept.push(Kept {
+                    name: unlisted.name.to_string(),
+                    reasons: vec![format!(
+                        "younger than {YOUNG} hours: another host may be making it right now"
+                    )],
+                });
+            } else {
+                self.objects.extend(unlisted.objects.values().cloned());
+            }
+        }
+    }
+
+    /// Adds uploads that were begun and never ended, of snapshots that do not exist.
+    async fn find_uploads(&mut self, catalog: &Catalog, provider: &dyn Provider) -> Outcome<()> {
+        let uploads = match provider.list_uploads().await {
+            Ok(uploads) => uploads,
+            Err(error) if error.kind == ErrorKind::Unsupported => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        let dead = uploads.into_iter().filter(|upload| {
+            let ObjectName::Snapshot(snapshot, _) = ObjectName::parse(upload.path.as_str()) else {
+                return false;
+            };
+            let begun = upload.started_at_ns.map(DateTime::from_timestamp_nanos);
+            let begun = begun.map_or(snapshot.taken_at(), |begun| begun.max(snapshot.taken_at()));
+            catalog.find(snapshot).is_none() && !is_young(begun, catalog.read_at)
+        });
+        self.uploads.extend(dead.map(|upload| Upload {
+            path: upload.path,
+            id: upload.id,
+            size: None,
+            part_size: 0,
+            token: String::new(),
+        }));
+        Ok(())
+    }
+
+    /// What it would do.
+    pub fn show(&self) -> Pruned {
+        let snapshots = self.snapshots.iter().map(|going| going.name.to_string());
+        let objects = self.objects.iter().map(|entry| entry.path.to_string());
+        let uploads = self.uploads.iter().map(|upload| upload.path.to_string());
+        let of_snapshots = self.snapshots.iter().map(Going::size);
+        Pruned {
+            kept: self.kept.clone(),
+            removed: snapshots.chain(objects).chain(uploads).collect(),
+            retained: Vec::new(),
+            freed: of_snapshots
+                .chain(self.objects.iter().map(|entry| entry.size))
+                .fold(0, u64::saturating_add),
+        }
+    }
+}
+
+fn words(reasons: &[super::retention::Reason]) -> Vec<String> {
+    reasons
+        .iter()
+        .map(|reason| reason.describe().to_owned())
+        .collect()
+}
+
+fn is_young(stored: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    now.signed_duration_since(stored) < Duration::hours(YOUNG)
+}
+
+impl From<&Snapshot> for Going {
+    fn from(snapshot: &Snapshot) -> Self {
+        let mut objects = snapshot.objects.clone();
+        objects.remove(&snapshot.name.object(Part::Manifest));
+        Self {
+            name: snapshot.name,
+            manifest_version: snapshot.manifest_version.clone(),
+            objects,
+        }
+    }
+}
+
+impl Going {
+    fn size(&self) -> u64 {
+        self.objects
+            .values()
+            .fold(0, |sum, entry| sum.saturating_add(entry.size))
+    }
+}
+
+/// The newest snapshot of a profile is much smaller than the largest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shrink {
+    /// The newest one.
+    pub newest: SnapshotName,
+    /// In words: how much smaller, and what follows.
+    pub message: String,
+}
+
+/// Looks whether the newest snapshot of the profile is smaller than `min_size` per cent of the largest, in files or in
+/// bytes before compression; those older than one that a person has accepted do not count.
+pub async fn shrink(
+    catalog: &Catalog,
+    settings: &BackupSettings,
+    state: &State,
+) -> Outcome<Option<Shrink>> {
+    let accepted = state
+        .backup_outcomes(&catalog.remote.id, &settings.profile)
+        .await?
+        .into_iter()
+        .find(|outcome| outcome.command == ACCEPTED)
+        .and_then(|outcome| outcome.snapshot?.parse::<SnapshotName>().ok());
+    let mut of_profile = catalog.snapshots.iter().filter(|snapshot| {
+        snapshot.manifest.profile == settings.profile
+            && accepted.is_none_or(|accepted| snapshot.name >= accepted)
+    });
+    let Some(newest) = of_profile.next() else {
+        return Ok(None);
+    };
+    let (mut files, mut bytes) = (0, 0);
+    for snapshot in of_profile {
+        files = files.max(snapshot.manifest.totals.files);
+        bytes = bytes.max(snapshot.manifest.totals.bytes);
+    }
+    let totals = newest.manifest.totals;
+    let is_small = |now: u64, before: u64| {
+        u128::from(now) * 100 < u128::from(before) * u128::from(settings.min_size)
+    };
+    if !is_small(totals.files, files) && !is_small(totals.bytes, bytes) {
+        return Ok(None);
+    }
+    Ok(Some(Shrink {
+        newest: newest.name,
+        message: format!(
+            "the snapshot `{}` holds {} files with {} bytes, an earlier one held {files} files or {bytes} bytes: less \
+             than {} per cent (`minSize`). It is kept, and nothing is pruned",
+            newest.name, totals.files, totals.bytes, settings.min_size
+        ),
+    }))
+}
+
+/// The hint that goes with a [`Shrink`].
+pub const SHRINK_HINT: &str = "see whether something is missing; when it is as it should be, type `ows backup prune --accept-shrink`";
+
+/// How a prune ended: the report is complete in either case.
+#[derive(Debug)]
+pub struct FinishedPrune {
+    /// What was done, in the words of all commands.
+    pub report: Report,
+    /// What was kept and removed.
+    pub pruned: Pruned,
+    /// Why the exit code is not 0.
+    pub failure: Option<Failure>,
+}
+
+/// Prunes, and cleans what runs that failed have left.
+pub async fn prune(
+    settings: &BackupSettings,
+    options: &PruneOptions,
+    cancel: Cancel,
+) -> FinishedPrune {
+    let mut report = Report::new("backup prune");
+    report.dry_run = options.dry_run;
+    let mut pruned = Pruned::default();
+    settings.counter.reset();
+    let result = command(settings, options, &cancel, &mut report, &mut pruned).await;
+    report.api_calls = (&settings.counter.counts()).into();
+    report.close(result.as_ref().err());
+    FinishedPrune {
+        report,
+        pruned,
+        failure: result.err(),
+    }
+}
+
+async fn command(
+    settings: &BackupSettings,
+    options: &PruneOptions,
+    cancel: &Cancel,
+    report: &mut Report,
+    pruned: &mut Pruned,
+) -> Outcome<()> {
+    State::check_place(&settings.own_dir)?;
+    let _lock = match options.dry_run {
+        true => None,
+        false => Some(BackupLock::take(&settings.own_dir, options.wait, cancel).await?),
+    };
+    let state = State::open(&settings.own_dir).await?;
+    let id = match options.dry_run {
+        true => RunId::random(report.started_at),
+        false => run::begin(&state, report).await?,
+    };
+    let pruning = Pruning {
+        settings,
+        state: &state,
+        run: &id,
+    };
+    let work = pruning.whole(options, report, pruned);
+    let result = cancel.unless_stopped(work).await;
+    let result = result.unwrap_or_else(|| Err(cancel.failure()));
+    if !options.dry_run {
+        let ended = run::Ended {
+            settings,
+            snapshot: None,
+            success: result.is_ok(),
+            failure: result.as_ref().err(),
+        };
+        run::end(&state, &id, ended, report).await;
+    }
+    state.close().await;
+    result
+}
+
+/// What a prune works on. The lock is held, and earlier intents are settled.
+#[derive(Debug, Clone, Copy)]
+pub struct Pruning<'a> {
+    /// The backup.
+    pub settings: &'a BackupSettings,
+    /// The database.
+    pub state: &'a State,
+    /// This run.
+    pub run: &'a RunId,
+}
+
+impl Pruning<'_> {
+    /// Settles, reads the catalog, prunes.
+    async fn whole(
+        &self,
+        options: &PruneOptions,
+        report: &mut Report,
+        done: &mut Pruned,
+    ) -> Outcome<()> {
+        let provider = self.settings.provider.as_ref();
+        if !options.dry_run {
+            let remote = provider.describe().await?;
+            let settled = settle(provider, self.state, &remote.id).await?;
+            report.warnings.extend(settled.problems);
+            done.removed.extend(settled.removed);
+            done.retained.extend(settled.retained);
+        }
+        let catalog = Catalog::read(provider, Some(self.state)).await?;
+        self.run(&catalog, options, None, done).await
+    }
+
+    /// Plans by `catalog` and carries it out.
+    ///
+    /// # Errors
+    /// [`FailureKind::Guard`] when the newest snapshot is much smaller; others when the storage or the database fail.
+    /// What was removed before stands in `done`.
+    pub async fn run(
+        &self,
+        catalog: &Catalog,
+        options: &PruneOptions,
+        just_made: Option<SnapshotName>,
+        done: &mut Pruned,
+    ) -> Outcome<()> {
+        if let Some(shrink) = shrink(catalog, self.settings, self.state).await? {
+            if !options.accept_shrink {
+                return Err(Failure::new(FailureKind::Guard, shrink.message).with_hint(SHRINK_HINT));
+            }
+            if !options.dry_run {
+                self.accept(catalog, &shrink).await?;
+            }
+        }
+        let mut plan = PrunePlan::new(catalog, self.settings, options, just_made);
+        let provider = self.settings.provider.as_ref();
+        if options.unlisted {
+            plan.find_uploads(catalog, provider).await?;
+        }
+        if options.dry_run {
+            *done = plan.show();
+            return Ok(());
+        }
+        done.kept = plan.kept;
+        for going in &plan.snapshots {
+            self.remove(&catalog.remote.id, going, done).await?;
+        }
+        for entry in &plan.objects {
+            if delete(provider, &entry.path, Precondition::Any, done).await? {
+                done.removed.push(entry.path.to_string());
+                done.freed += entry.size;
+            }
+        }
+        for upload in &plan.uploads {
+            abort(provider, upload).await.map_err(not_removed)?;
+            done.removed.push(upload.path.to_string());
+        }
+        Ok(())
+    }
+
+    async fn accept(&self, catalog: &Catalog, shrink: &Shrink) -> Outcome<()> {
+        let outcome = BackupOutcome {
+            command: ACCEPTED.to_owned(),
+            success: true,
+            run: self.run.clone(),
+            snapshot: Some(shrink.newest.to_string()),
+            at: self.settings.clock.now(),
+            message: None,
+        };
+        Ok(self
+            .state
+            .record_backup_outcome(&catalog.remote.id, &self.settings.profile, &outcome)
+            .await?)
+    }
+
+    /// Removes a snapshot: its manifest, by which it exists, then the rest.
+    async fn remove(&self, remote: &str, going: &Going, done: &mut Pruned) -> Outcome<()> {
+        let provider = self.settings.provider.as_ref();
+        let name = going.name.to_string();
+        let intent = self
+            .state
+            .record_backup_removal(
+                remote,
+                self.run,
+                &name,
+                self.settings.clock.now(),
+                going.objects.keys(),
+            )
+            .await?;
+        let manifest = RelPath::new(&going.name.object(Part::Manifest))
+            .map_err(|error| Failure::failed("a snapshot has no usable name").with_source(error))?;
+        let precondition = match &going.manifest_version {
+            Some(version) => Precondition::Version(version.clone()),
+            None => Precondition::Any,
+        };
+        if !delete(provider, &manifest, precondition, done).await? {
+            self.state.resolve_backup_intent(intent).await?;
+            let reasons = vec!["the storage refuses to remove it".to_owned()];
+            done.kept.push(Kept { name, reasons });
+            return Ok(());
+        }
+        done.removed.push(name.clone());
+        self.state.forget_backup_proofs(remote, &name).await?;
+        let mut is_gone = true;
+        for entry in going.objects.values() {
+            match delete(provider, &entry.path, Precondition::Any, done).await? {
+                true => done.freed += entry.size,
+                false => is_gone = false,
+            }
+        }
+        // What is locked is removed by a later run: the intent names it until then.
+        if is_gone {
+            self.state.resolve_backup_intent(intent).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes one object; `false` when the storage does not allow it, which is no failure: the object may be locked.
+async fn delete(
+    provider: &dyn Provider,
+    path: &RelPath,
+    precondition: Precondition,
+    done: &mut Pruned,
+) -> Outcome<bool> {
+    let deleted = match provider.delete(path, precondition).await {
+        // Names of snapshots are random, and a manifest never changes: the condition is only a second belt.
+        Err(error) if error.kind == ErrorKind::Unsupported => {
+            provider.delete(path, Precondition::Any).await
+        }
+        result => result,
+    };
+    match deleted {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(true),
+        Err(error) if error.kind == ErrorKind::Forbidden => {
+            done.retained.push(path.to_string());
+            Ok(false)
+        }
+        Err(error) => Err(not_removed(error)),
+    }
+}
+
+fn not_removed(error: ows_providers::Error) -> Failure {
+    let path = error.path.clone();
+    let mut failure = Failure::from(error).with_path(path);
+    "could not remove an object of a snapshot that is no longer kept"
+        .clone_into(&mut failure.message);
+    failure
+}

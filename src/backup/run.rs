@@ -1,0 +1,65 @@
+//! What every command that changes backups writes down: that it began, and how it ended.
+
+use chrono::Utc;
+
+use super::settings::BackupSettings;
+use crate::error::{Failure, Outcome};
+use crate::ids::RunId;
+use crate::report::Report;
+use crate::state::{BackupOutcome, State};
+
+/// Stores that the command of `report` begins.
+pub(super) async fn begin(state: &State, report: &mut Report) -> Outcome<RunId> {
+    let id = RunId::random(report.started_at);
+    state
+        .start_run(&id, None, &report.command, report.started_at)
+        .await?;
+    report.run_id = Some(id.to_string());
+    Ok(id)
+}
+
+/// How a command ended.
+pub(super) struct Ended<'a> {
+    pub(super) settings: &'a BackupSettings,
+    pub(super) snapshot: Option<String>,
+    /// What it is for was reached, though perhaps not whole.
+    pub(super) success: bool,
+    pub(super) failure: Option<&'a Failure>,
+}
+
+/// Stores how it ended. What cannot be stored is a warning: the backup is what it is without that.
+pub(super) async fn end(state: &State, run: &RunId, ended: Ended<'_>, report: &mut Report) {
+    if let Err(failure) = try_end(state, run, &ended, report).await {
+        report.warnings.push(format!(
+            "how the run ended could not be recorded: {failure}"
+        ));
+    }
+}
+
+async fn try_end(state: &State, run: &RunId, ended: &Ended<'_>, report: &Report) -> Outcome<()> {
+    let mut closing = report.clone();
+    closing.actions.clear();
+    closing.close(ended.failure);
+    let outcome = serde_json::to_value(&closing)
+        .map_err(|error| Failure::failed("the run could not be recorded").with_source(error))?;
+    state
+        .finish_run(run, &outcome, closing.exit_code, Utc::now())
+        .await?;
+    let remote = ended.settings.provider.describe().await?.id;
+    let message = ended.failure.map(|failure| failure.as_problem().message);
+    let outcome = BackupOutcome {
+        command: report.command.clone(),
+        success: ended.success,
+        run: run.clone(),
+        snapshot: ended.snapshot.clone(),
+        at: ended
+            .settings
+            .provider
+            .clock()
+            .unwrap_or_else(|| ended.settings.clock.now()),
+        message,
+    };
+    Ok(state
+        .record_backup_outcome(&remote, &ended.settings.profile, &outcome)
+        .await?)
+}

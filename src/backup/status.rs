@@ -1,0 +1,229 @@
+//! How backups stand: what the folder holds, how the last runs went, what was proven. Changes nothing.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::catalog::Catalog;
+use super::settings::BackupSettings;
+use crate::error::{Failure, Outcome};
+use crate::report::rfc3339;
+use crate::state::{BackupOutcome, BackupProof, State};
+
+/// How the backups of a profile stand.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupStatus {
+    /// The profile.
+    pub profile: String,
+    /// Where snapshots go, for people.
+    pub remote: String,
+    /// Snapshots of the profile.
+    pub snapshots: u64,
+    /// What all snapshots in the folder take, in bytes, those of other profiles and of the old plugin too.
+    pub total_size: u64,
+    /// The newest snapshot of the profile.
+    pub newest: Option<Newest>,
+    /// The last backup of this host that made a snapshot.
+    pub last_success: Option<LastRun>,
+    /// The last backup of this host that made none.
+    pub last_failure: Option<LastRun>,
+    /// When the next one is due, when they are made at intervals.
+    #[serde(serialize_with = "optional_time")]
+    pub next_run: Option<DateTime<Utc>>,
+    /// The newest proof of a snapshot that still exists.
+    pub proven: Option<Proven>,
+    /// Objects that no manifest counts.
+    pub unlisted: u64,
+    /// Snapshots whose manifest cannot be used.
+    pub unusable: u64,
+    /// Snapshots of the old plugin.
+    pub legacy: u64,
+}
+
+/// The newest snapshot.
+#[derive(Debug, Clone, Serialize)]
+pub struct Newest {
+    /// Its name.
+    pub name: String,
+    /// When it was made, by the storage's clock.
+    #[serde(serialize_with = "rfc3339")]
+    pub created_at: DateTime<Utc>,
+    /// How old it is by the same clock, in seconds.
+    pub age_seconds: i64,
+}
+
+/// A run.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastRun {
+    /// When it ended.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: DateTime<Utc>,
+    /// What it made.
+    pub snapshot: Option<String>,
+    /// Why it failed, or what was not whole about it.
+    pub message: Option<String>,
+}
+
+/// What was proven.
+#[derive(Debug, Clone, Serialize)]
+pub struct Proven {
+    /// Of which snapshot.
+    pub snapshot: String,
+    /// How deeply.
+    pub level: String,
+    /// When.
+    #[serde(serialize_with = "rfc3339")]
+    pub at: DateTime<Utc>,
+}
+
+fn optional_time<S: serde::Serializer>(
+    time: &Option<DateTime<Utc>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => rfc3339(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// Looks. `interval` is the time between backups that are made by themselves.
+///
+/// # Errors
+/// When the folder or the database cannot be read.
+pub async fn status(
+    settings: &BackupSettings,
+    interval: Option<Duration>,
+) -> Outcome<BackupStatus> {
+    let state = State::open_existing(&settings.own_dir).await?;
+    let catalog = Catalog::read(settings.provider.as_ref(), state.as_ref()).await?;
+    let remote = &catalog.remote.id;
+    let (outcomes, proofs) = match &state {
+        Some(state) => (
+            state.backup_outcomes(remote, &settings.profile).await?,
+            state.backup_proofs(remote).await?,
+        ),
+        None => (Vec::new(), Vec::new()),
+    };
+    if let Some(state) = state {
+        state.close().await;
+    }
+    let last = |success| {
+        let mut outcomes = outcomes.iter();
+        outcomes
+            .find(|outcome| outcome.command == "backup now" && outcome.success == success)
+            .map(last_run)
+    };
+    let last_success = last(true);
+    let last_failure = last(false);
+    let newest = catalog
+        .latest(&settings.profile, false)
+        .map(|latest| Newest {
+            name: latest.name.to_string(),
+            created_at: latest.name.taken_at(),
+            age_seconds: catalog
+                .read_at
+                .signed_duration_since(latest.name.taken_at())
+                .num_seconds(),
+        });
+    let from = last_success
+        .as_ref()
+        .map(|last| last.at)
+        .max(last_failure.as_ref().map(|last| last.at))
+        .max(newest.as_ref().map(|newest| newest.created_at));
+    let next_run = interval.and_then(|interval| {
+        let interval = chrono::Duration::from_std(interval).ok()?;
+        Some(from.map_or(catalog.read_at, |from| from + interval))
+    });
+    Ok(BackupStatus {
+        profile: settings.profile.clone(),
+        remote: catalog.remote.display.clone(),
+        snapshots: count(
+            catalog
+                .snapshots
+                .iter()
+                .filter(|snapshot| snapshot.manifest.profile == settings.profile),
+        ),
+        total_size: total_size(&catalog),
+        newest,
+        last_success,
+        last_failure,
+        next_run,
+        proven: newest_proof(&catalog, proofs),
+        unlisted: count(
+            catalog
+                .unlisted
+                .iter()
+                .flat_map(|unlisted| &unlisted.objects),
+        ),
+        unusable: count(catalog.unusable.iter()),
+        legacy: count(catalog.legacy.iter()),
+    })
+}
+
+impl BackupStatus {
+    /// Fails when the newest snapshot is older than `max_age`, or there is none.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn require_younger(&self, max_age: Duration) -> Outcome<()> {
+        let limit = i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX);
+        let hint = "look at `ows backup status` for why, or type `ows backup now`";
+        match &self.newest {
+            Some(newest) if newest.age_seconds <= limit => Ok(()),
+            Some(newest) => Err(Failure::failed(format!(
+                "the newest snapshot `{}` is {} s old, {limit} s are allowed",
+                newest.name, newest.age_seconds
+            ))
+            .with_hint(hint)),
+            None => Err(Failure::failed(format!(
+                "there is no snapshot of the profile \"{}\"",
+                self.profile
+            ))
+            .with_hint(hint)),
+        }
+    }
+}
+
+fn last_run(outcome: &BackupOutcome) -> LastRun {
+    LastRun {
+        at: outcome.at,
+        snapshot: outcome.snapshot.clone(),
+        message: outcome.message.clone(),
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u64 {
+    items.fold(0, |count, _| count + 1)
+}
+
+fn total_size(catalog: &Catalog) -> u64 {
+    let snapshots = catalog.snapshots.iter().map(|found| &found.objects);
+    let unusable = catalog.unusable.iter().map(|found| &found.objects);
+    let unlisted = catalog.unlisted.iter().map(|found| &found.objects);
+    let legacy = catalog.legacy.iter().map(|found| found.entry.size);
+    snapshots
+        .chain(unusable)
+        .chain(unlisted)
+        .flat_map(|objects| objects.values().map(|entry| entry.size))
+        .chain(legacy)
+        .fold(0, u64::saturating_add)
+}
+
+fn newest_proof(catalog: &Catalog, proofs: Vec<BackupProof>) -> Option<Proven> {
+    let exists = |name: &str| {
+        let mut snapshots = catalog.snapshots.iter();
+        let mut legacy = catalog.legacy.iter();
+        snapshots.any(|found| found.name.to_string() == name)
+            || legacy.any(|found| found.name.as_str() == name)
+    };
+    proofs
+        .into_iter()
+        .filter(|proof| exists(&proof.snapshot))
+        .max_by_key(|proof| proof.proven_at)
+        .map(|proof| Proven {
+            snapshot: proof.snapshot,
+            level: proof.level,
+            at: proof.proven_at,
+        })
+}
