@@ -24,6 +24,7 @@
 //! - [`now`](mod@now): makes a snapshot, readable from top to bottom.
 //! - `owners`: names of owners and groups.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
+//! - [`proving`]: commands that prove something, and what is remembered of it.
 //! - [`prune`]: removes the snapshots that no rule keeps.
 //! - [`recover`]: how to restore without `ows`.
 //! - [`pick`]: a few paths of a snapshot, by ranges.
@@ -62,13 +63,12 @@ pub mod manifest;
 pub mod name;
 pub mod now;
 mod owners;
-pub mod pipeline;
-pub mod prune;
-pub mod recover;
-mod owners;
 pub mod pick;
 pub mod pipeline;
+pub mod proving;
+pub mod prune;
 pub mod ranged;
+pub mod recover;
 pub mod restore;
 pub mod retention;
 mod run;
@@ -76,7 +76,7 @@ pub mod scan;
 pub mod seal;
 pub mod settings;
 pub mod sink;
-pub mod status;
 pub mod source;
+pub mod status;
 pub mod untar;
 pub mod verify;
