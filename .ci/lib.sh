@@ -21,6 +21,13 @@ report() {
     printf '%s\n' "${steps[@]}"
 }
 
+# What benches/versus_backup.rs compares with; nothing else needs these.
+backup_peers() {
+    peers
+    need restic restic
+    need openssl openssl
+}
+
 # rclone and moto, in a virtual environment that is made once; what opens a snapshot without ows, from the distribution.
 peers() {
     local venv=$PWD/target/peers

@@ -29,16 +29,16 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+mod shared;
 
-use ows_testkit::process::Child;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
 use ows_testkit::rclone::PLUGIN;
 use ows_testkit::tree::TempTree;
+use shared::{S3, Usage, about, median, noise, number, ows};
 
 /// Longer than the coarsest tick of a file system, after which times prove that nothing changed.
 const REST: Duration = Duration::from_secs(3);
@@ -51,7 +51,7 @@ fn main() {
     }
     let only = std::env::var("OWS_BENCH_ONLY").unwrap_or_default();
     let runs = number("OWS_BENCH_RUNS", 3);
-    let server = S3::start();
+    let server = S3::start(&["bench-ows", "bench-rclone", "bench-rclone-too"]);
     let rclone = std::env::var_os("OWS_RCLONE").map_or_else(|| "rclone".into(), PathBuf::from);
     println!(
         "{} | {} | medians of {runs}",
@@ -73,22 +73,6 @@ fn main() {
             }
         }
     }
-}
-
-fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().expect("it is a number"))
-}
-
-fn ows() -> PathBuf {
-    std::env::var_os("OWS_BENCH_BINARY")
-        .map_or_else(|| env!("CARGO_BIN_EXE_ows").into(), PathBuf::from)
-}
-
-fn about(program: &Path, option: &str) -> String {
-    let output = Command::new(program).arg(option).output();
-    let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A case: its tree, and rclone's flags that do best in it.
@@ -326,20 +310,6 @@ fn rewrite(tree: &TempTree, round: usize, turn: usize) {
     }
 }
 
-/// Content that does not compress, the same for the same seed.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(size + 8);
-    while bytes.len() < size {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(size);
-    bytes
-}
-
 /// A way to make one side equal to the other.
 struct Client<'a> {
     name: &'static str,
@@ -436,7 +406,7 @@ fn bisyncs<'a>(
         let remote = format!("bench:{bucket}/ws");
         clients.push(Client {
             name,
-            bucket: (*bucket).to_owned(),
+            bucket: bucket.clone(),
             command: Box::new(move || {
                 let mut command = rclone_command(server, rclone, "bisync");
                 command.arg(&remote).arg(tree.path()).args(flags);
@@ -479,7 +449,7 @@ fn ows_client<'a>(
     places: &'a TempTree,
     mode: &str,
 ) -> Client<'a> {
-    let bucket = server.buckets[0].to_owned();
+    let bucket = server.buckets[0].clone();
     places.write(
         "config.json5",
         format!(
@@ -519,7 +489,7 @@ fn rclone_client<'a>(
     flags: &'a [&'static str],
     way: Way,
 ) -> Client<'a> {
-    let bucket = server.buckets[1].to_owned();
+    let bucket = server.buckets[1].clone();
     let remote = format!("bench:{bucket}/ws");
     Client {
         name,
@@ -564,76 +534,20 @@ fn rclone_command(server: &S3, program: &Path, verb: &str) -> Command {
     command
 }
 
-/// What one run took.
-#[derive(Debug, Clone, Copy)]
-struct Figures {
-    wall: f64,
-    cpu: f64,
-    peak_kib: u64,
-    calls: u64,
-}
-
 fn measure(server: &S3, client: &Client<'_>) -> Figures {
     server.post("/reset");
-    let mut command = (client.command)();
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    let begin = Instant::now();
-    let mut child = Child::spawn(&mut command).expect("the client can be started");
-    let mut errors = child.take_stderr().expect("it is piped");
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        // What it said is only for the message about a failure.
-        errors.read_to_string(&mut text).unwrap_or_default();
-        text
-    });
-    let (cpu, peak_kib) = watch(child.id());
-    let wall = begin.elapsed().as_secs_f64();
-    let status = child.wait().expect("it can be waited for");
-    let said = reader.join().unwrap_or_default();
-    assert!(status.success(), "{}: {status}: {said}", client.name);
+    let usage = shared::measure(client.name, (client.command)());
     let calls = server.get("/calls")["total"]
         .as_u64()
         .expect("the server counts");
-    Figures {
-        wall,
-        cpu,
-        peak_kib,
-        calls,
-    }
+    Figures { usage, calls }
 }
 
-/// Follows a process to its end. The CPU time is read when it has ended and nobody has waited for it; its peak memory is
-/// gone by then, so it is looked at every few milliseconds: it only ever rises.
-fn watch(pid: u32) -> (f64, u64) {
-    let mut peak = 0;
-    loop {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-        let high = line("VmHWM:").and_then(|text| text.trim().trim_end_matches(" kB").parse().ok());
-        peak = high.unwrap_or(peak);
-        if line("State:").is_none_or(|state| state.trim().starts_with('Z')) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect();
-    let ticks = |index: usize| {
-        fields
-            .get(index)
-            .and_then(|text| text.parse::<f64>().ok())
-            .unwrap_or(f64::NAN)
-    };
-    // Fields 14 and 15 of the manual page, in hundredths of a second.
-    ((ticks(11) + ticks(12)) / 100.0, peak)
+/// What one run took.
+#[derive(Debug, Clone, Copy)]
+struct Figures {
+    usage: Usage,
+    calls: u64,
 }
 
 fn print_case(name: &str, latency: u32, clients: &[Client<'_>], taken: &[Vec<Figures>]) {
@@ -643,109 +557,27 @@ fn print_case(name: &str, latency: u32, clients: &[Client<'_>], taken: &[Vec<Fig
         "client", "wall s", "CPU s", "peak MiB", "calls", "wall x ows", "CPU x ows"
     );
     for (client, figures) in clients.iter().zip(taken) {
-        let ratio = |value: fn(&Figures) -> f64| {
+        let ratio = |value: fn(&Usage) -> f64| {
             median(
                 figures
                     .iter()
                     .zip(&taken[0])
-                    .map(|(theirs, ours)| value(theirs) / value(ours)),
+                    .map(|(theirs, ours)| value(&theirs.usage) / value(&ours.usage)),
             )
         };
         println!(
             "{:14} {:>8.2} {:>8.2} {:>9.0} {:>8} {:>12.2} {:>11.2}",
             client.name,
-            median(figures.iter().map(|figures| figures.wall)),
-            median(figures.iter().map(|figures| figures.cpu)),
+            median(figures.iter().map(|figures| figures.usage.wall)),
+            median(figures.iter().map(|figures| figures.usage.cpu)),
             median(
                 figures
                     .iter()
-                    .map(|figures| figures.peak_kib as f64 / 1024.0)
+                    .map(|figures| figures.usage.peak_kib as f64 / 1024.0)
             ),
             median(figures.iter().map(|figures| figures.calls as f64)),
-            ratio(|figures| figures.wall),
-            ratio(|figures| figures.cpu),
+            ratio(|usage| usage.wall),
+            ratio(|usage| usage.cpu),
         );
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// The server, in a process of its own.
-struct S3 {
-    _child: Child,
-    control: String,
-    endpoint: String,
-    access_key: String,
-    secret_key: String,
-    buckets: [&'static str; 3],
-}
-
-impl S3 {
-    fn start() -> Self {
-        let built = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--package",
-                "ows-testkit",
-                "--bin",
-                "s3-server",
-            ])
-            .args(["--message-format", "json-render-diagnostics"])
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo can be started");
-        assert!(built.status.success(), "the server cannot be built");
-        let program = String::from_utf8_lossy(&built.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .expect("cargo names what it built");
-        let buckets = ["bench-ows", "bench-rclone", "bench-rclone-too"];
-        let mut command = Command::new(program);
-        for bucket in buckets {
-            command.args(["--bucket", bucket]);
-        }
-        // It ends when its stdin is closed.
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = Child::spawn(&mut command).expect("the server can be started");
-        let mut line = String::new();
-        BufReader::new(child.take_stdout().expect("it is piped"))
-            .read_line(&mut line)
-            .expect("the server says where it is");
-        let about: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
-        let text = |name: &str| about[name].as_str().expect("it is there").to_owned();
-        Self {
-            _child: child,
-            control: text("control").trim_start_matches("http://").to_owned(),
-            endpoint: text("endpoint"),
-            access_key: text("access_key"),
-            secret_key: text("secret_key"),
-            buckets,
-        }
-    }
-
-    fn post(&self, path: &str) {
-        self.ask("POST", path);
-    }
-
-    fn get(&self, path: &str) -> serde_json::Value {
-        self.ask("GET", path)
-    }
-
-    fn ask(&self, method: &str, path: &str) -> serde_json::Value {
-        let mut stream = TcpStream::connect(&self.control).expect("the server is there");
-        write!(stream, "{method} {path} HTTP/1.1\r\nHost: control\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-            .expect("it can be asked");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("it answers");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("it is HTTP");
-        assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {body}");
-        serde_json::from_str(body).expect("it is JSON")
     }
 }

@@ -582,3 +582,6 @@ fn entry(found: &Found, place: &Place, stat: &Stat, kind: EntryKind) -> Snapshot
         problem: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

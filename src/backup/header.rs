@@ -172,3 +172,196 @@ fn record(key: &str, value: &[u8]) -> Vec<u8> {
     record.push(b'\n');
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::untar::{MemberKind, TarReader};
+
+    const PLAIN: Head<'static> = Head {
+        path: b"workspace/a.md",
+        kind: EntryType::Regular,
+        link: b"",
+        size: 0,
+        mode: 0o644,
+        mtime_ns: 1_700_000_000_000_000_000,
+        uid: 1000,
+        gid: 1000,
+        user: "agent",
+        group: "agent",
+    };
+
+    fn read(head: &Head<'_>) -> crate::backup::untar::Member {
+        let blocks = head.blocks();
+        assert_eq!(blocks.len() % BLOCK, 0);
+        let mut reader = TarReader::new(blocks.as_slice());
+        reader.next_member().expect("reads").expect("is there")
+    }
+
+    fn records(head: &Head<'_>) -> String {
+        let blocks = head.blocks();
+        match blocks.len() {
+            BLOCK => String::new(),
+            length => {
+                let data = &blocks[BLOCK..length - BLOCK];
+                String::from_utf8_lossy(data)
+                    .trim_end_matches('\0')
+                    .to_owned()
+            }
+        }
+    }
+
+    #[test]
+    fn what_fits_needs_no_records() {
+        let longest = [b'n'; 100];
+        for head in [
+            PLAIN,
+            Head {
+                path: &longest,
+                ..PLAIN
+            },
+            Head {
+                size: (8 << 30) - 1,
+                ..PLAIN
+            },
+            Head {
+                uid: OCTAL_7 - 1,
+                gid: OCTAL_7 - 1,
+                ..PLAIN
+            },
+            Head {
+                path: b"workspace/\xff.bin",
+                ..PLAIN
+            },
+            Head {
+                user: "",
+                group: "",
+                ..PLAIN
+            },
+        ] {
+            assert_eq!(head.blocks().len(), BLOCK);
+            let member = read(&head);
+            assert_eq!(
+                (member.name.as_slice(), member.size, member.kind),
+                (head.path, head.size, MemberKind::File)
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_of_8_gib_and_more_stand_in_a_record() {
+        for size in [8 << 30, (8 << 30) + 1, 1 << 45, i64::MAX.unsigned_abs()] {
+            let head = Head { size, ..PLAIN };
+            assert_eq!(read(&head).size, size);
+            assert!(records(&head).contains(&format!(" size={size}\n")));
+        }
+    }
+
+    #[test]
+    fn times_are_kept_to_the_nanosecond_before_the_epoch_and_far_behind_it() {
+        for (mtime_ns, record) in [
+            (0, None),
+            (1, Some("mtime=0.000000001")),
+            (-1, Some("mtime=-0.000000001")),
+            (-1_500_000_000, Some("mtime=-1.5")),
+            (1_700_000_000_120_000_000, Some("mtime=1700000000.12")),
+            (
+                i128::from(OCTAL_11) * 1_000_000_000,
+                Some("mtime=8589934592"),
+            ),
+        ] {
+            let head = Head { mtime_ns, ..PLAIN };
+            assert_eq!(read(&head).mtime_ns, mtime_ns);
+            match record {
+                Some(record) => assert!(records(&head).contains(record), "{mtime_ns}"),
+                None => assert_eq!(records(&head), ""),
+            }
+        }
+    }
+
+    #[test]
+    fn long_names_and_targets_stand_in_records_and_say_when_they_are_no_text() {
+        let long = vec![b'd'; 5000];
+        let head = Head {
+            path: &long,
+            kind: EntryType::Symlink,
+            link: &long,
+            ..PLAIN
+        };
+        let member = read(&head);
+        assert_eq!(member.name, long);
+        assert_eq!(
+            member.kind,
+            MemberKind::Symlink {
+                target: long.clone()
+            }
+        );
+        assert!(!records(&head).contains("hdrcharset"));
+        let odd = [&long[..], b"\xff\n"].concat();
+        let head = Head {
+            path: &odd,
+            ..PLAIN
+        };
+        assert_eq!(read(&head).name, odd);
+        assert!(records(&head).starts_with("21 hdrcharset=BINARY\n"));
+        let umlaut = "workspace/\u{e4}.md";
+        let head = Head {
+            path: umlaut.as_bytes(),
+            ..PLAIN
+        };
+        assert_eq!(records(&head), "24 path=workspace/\u{e4}.md\n");
+    }
+
+    #[test]
+    fn a_cut_name_in_the_field_is_not_that_of_a_folder() {
+        let long = [vec![b'd'; 99], b"/file".to_vec()].concat();
+        let head = Head {
+            path: &long,
+            ..PLAIN
+        };
+        assert_eq!(
+            (read(&head).name, read(&head).kind),
+            (long.clone(), MemberKind::File)
+        );
+        let blocks = head.blocks();
+        assert_eq!(blocks[blocks.len() - BLOCK + 99], b'_');
+    }
+
+    #[test]
+    fn owners_beyond_the_field_are_nobody_to_a_reader_without_pax() {
+        let head = Head {
+            uid: u64::from(u32::MAX),
+            gid: OCTAL_7,
+            user: "\u{e4}",
+            group: "a-group-whose-name-has-32-letters",
+            ..PLAIN
+        };
+        let records = records(&head);
+        for record in [
+            "uid=4294967295\n",
+            "gid=2097152\n",
+            "uname=\u{e4}\n",
+            "gname=a-group-whose-name-has-32-letters\n",
+        ] {
+            assert!(records.contains(record), "{record}");
+        }
+        let blocks = head.blocks();
+        let header = Header::from_byte_slice(&blocks[blocks.len() - BLOCK..]);
+        assert_eq!(
+            (header.uid().ok(), header.gid().ok()),
+            (Some(NOBODY), Some(NOBODY))
+        );
+    }
+
+    #[test]
+    fn the_length_of_a_record_counts_its_own_digits() {
+        for length in 0..2000 {
+            let record = record("path", &vec![b'x'; length]);
+            let digits = record.split(|byte| *byte == b' ').next().expect("digits");
+            assert_eq!(
+                std::str::from_utf8(digits).expect("digits").parse(),
+                Ok(record.len())
+            );
+        }
+    }
+}

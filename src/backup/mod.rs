@@ -5,8 +5,8 @@
 //! - [`archive`]: writes what a scan finds as tar, never corrupt whatever the files do.
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
-//! - [`contents`]: what a snapshot holds.
 //! - [`connect`]: from the configuration to what every command is told.
+//! - [`contents`]: what a snapshot holds.
 //! - [`database`]: consistent copies of SQLite databases that others write to.
 //! - [`drill`]: restores for practice, and cleans up.
 //! - [`entry`]: the words that both sides share: paths in an archive, entries, places, restart points.
@@ -23,19 +23,19 @@
 //! - [`name`]: the name of a snapshot and of each of its objects; what else lies beside them.
 //! - [`now`](mod@now): makes a snapshot, readable from top to bottom.
 //! - `owners`: names of owners and groups.
+//! - [`pick`]: a few paths of a snapshot, by ranges.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
 //! - [`proving`]: commands that prove something, and what is remembered of it.
 //! - [`prune`]: removes the snapshots that no rule keeps.
-//! - [`recover`]: how to restore without `ows`.
-//! - [`pick`]: a few paths of a snapshot, by ranges.
 //! - [`ranged`]: reads an object of the provider from a blocking thread, anywhere in it.
+//! - [`recover`]: how to restore without `ows`.
 //! - [`restore`]: a snapshot, or some paths of it, into a folder.
 //! - [`retention`]: which snapshots stay, as a pure function.
 //! - [`scan`]: walks the items: what is there, in a fixed order.
 //! - [`seal`]: seals with age, and opens again.
 //! - [`settings`]: what every backup command is told.
-//! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
+//! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`status`]: how backups stand.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //! - [`verify`]: proves that snapshots are whole, as deeply as asked.

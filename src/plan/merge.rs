@@ -197,8 +197,8 @@ pub(super) struct Overgrown {
 
 impl Overgrown {
     /// Looks at the next triple. They come in order, so a file comes before what lies below its name, and between them only
-    /// what begins with the name.
-    pub(super) fn see(&mut self, triple: &Triple) {
+    /// what begins with the name. `goes` tells whether it is about to be deleted in the remote.
+    pub(super) fn see(&mut self, triple: &Triple, goes: impl Fn() -> bool) {
         if triple.remote.is_none() || triple.key.kind == EntryKind::Dir {
             return;
         }
@@ -209,7 +209,8 @@ impl Overgrown {
             self.open.pop();
         }
         // What was deleted here and is about to go there is in nobody's way.
-        let stays = triple.local.is_some() || triple.base.is_none();
+        let was_deleted = triple.local.is_none() && triple.base.is_some();
+        let stays = self.open.is_empty() || !was_deleted || !goes();
         for file in self.open.iter().filter(|_| stays) {
             let name = file.key.path.as_str();
             if path[name.len()..].starts_with('/') {

@@ -127,7 +127,11 @@ impl Planner {
             return;
         }
         if self.unites() && !self.rules.remote_folders {
-            self.overgrown.see(&triple);
+            let goes = || match decide(&self.rules, &triple) {
+                Verdict::Act(action) => action.op.deletes_from() == Some(Side::Remote),
+                _ => false,
+            };
+            self.overgrown.see(&triple, goes);
         }
         if triple.key.kind == EntryKind::File {
             self.plan.totals.base += u64::from(triple.base.is_some());

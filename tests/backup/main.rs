@@ -1,6 +1,14 @@
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
+mod archives;
 mod catalog;
+mod faults;
 mod gzip;
+mod now;
+mod pipeline;
+mod prune;
+mod shelf;
+mod restore;
 mod sink;
 mod store;
+mod tree;

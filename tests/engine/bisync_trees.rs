@@ -3,7 +3,7 @@
 
 use ows::report::Counts;
 use ows::sync::Finished;
-use ows_providers::memory::MemoryOptions;
+use ows_providers::memory::{Alteration, MemoryOptions};
 use ows_testkit::tree::EntryKind;
 
 use crate::bisync::agreed;
@@ -329,6 +329,33 @@ async fn a_file_that_was_added_under_the_old_name_of_a_renamed_folder_stays_ther
         pair.local.write("d/new", "three");
         clean(&pair.sync().await);
         assert_eq!(pair.workspace(), expected);
+        pair.assert_converged().await;
+    }
+}
+
+/// A store that gives what it is sent another version: what lies below the deleted folder counts as edited, and comes back.
+#[tokio::test]
+async fn a_new_file_takes_no_name_from_a_folder_whose_files_come_back() {
+    for alteration in [Alteration::None, Alteration::Version] {
+        let options = MemoryOptions {
+            alteration,
+            ..MemoryOptions::s3()
+        };
+        let pair = agreed(options, &[("f", "1"), ("a/f", "2"), ("a/g.txt", "3")]).await;
+        pair.store.insert("a", b"new in the cloud");
+        pair.local.remove("a");
+        clean(&pair.sync().await);
+        let expected = match alteration {
+            Alteration::None => files(&[("a", "new in the cloud"), ("f", "1")]),
+            _ => files(&[
+                ("a.conflict", "new in the cloud"),
+                ("a/f", "2"),
+                ("a/g.txt", "3"),
+                ("f", "1"),
+            ]),
+        };
+        assert_eq!(pair.workspace(), expected);
+        assert_eq!(pair.remote(), expected);
         pair.assert_converged().await;
     }
 }

@@ -1,0 +1,326 @@
+//! A backup from its beginning to its end.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use ows::backup::catalog::Catalog;
+use ows::backup::lock::BackupLock;
+use ows::backup::manifest::ProblemClass;
+use ows::backup::name::{Part, RECOVER};
+use ows::backup::now::NowOptions;
+use ows::backup::settings::BackupClock;
+use ows::backup::status::status;
+use ows::cancel::{Cancel, StopCause};
+use ows::config::{Encryption, Item};
+use ows::error::FailureKind;
+use ows_providers::Operation;
+use ows_providers::layers::Fault;
+use ows_providers::memory::MemoryOptions;
+
+use super::store::{Host, TRANSIENT};
+
+#[tokio::test]
+async fn a_snapshot_holds_every_item_and_names_the_one_before() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let started = host.store.store.now();
+    let finished = host.now().await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    let made = finished.made;
+    assert_eq!((made.files, made.unreadable, made.changed), (12, 0, 0));
+    assert_eq!(made.missing_items, ["memory"]);
+    assert_eq!(
+        finished.report.warnings,
+        ["the item `memory` does not exist"]
+    );
+    let first = made.snapshot.unwrap().parse().unwrap();
+    let files = host.unpacked(first);
+    assert_eq!(files.len(), 12);
+    assert_eq!(
+        files["workspace/notes/3.md"],
+        host.state_dir.read("workspace/notes/3.md").unwrap()
+    );
+    assert_eq!(files["cron/jobs.json"], b"[]");
+
+    host.later(3600);
+    let second = host.clean().await;
+    let catalog = host.catalog().await;
+    let [newer, older] = &catalog.snapshots[..] else {
+        panic!("{catalog:?}")
+    };
+    assert_eq!((newer.name, older.name), (second, first));
+    let previous = newer.manifest.previous.as_ref().unwrap();
+    assert_eq!(previous.snapshot, first);
+    assert_eq!(previous.sha256, older.manifest_sha256);
+    assert!(older.manifest.previous.is_none());
+    assert_eq!(older.manifest.started_at, started);
+    assert_eq!(first.taken_at(), started);
+    assert_eq!(older.manifest.items, ["workspace", "config", "cron"]);
+    assert!(older.manifest.encryption.is_on());
+    assert!(catalog.unlisted.is_empty() && catalog.has_recover);
+    assert_eq!(host.assert_whole().await, [second, first]);
+    let state = host.open_state().await;
+    assert!(
+        state
+            .open_backup_intents("memory")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(state.last_runs(None, 9).await.unwrap().len(), 2);
+}
+
+/// What a backup asks of a store: the second one makes no more calls than the first, but for the manifest that it prunes.
+#[tokio::test]
+async fn the_calls_of_a_backup_are_counted() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    host.now().await;
+    host.later(3600);
+    let finished = host.now().await;
+    let calls = &finished.report.api_calls.by_operation;
+    let count = |operation: Operation| calls.get(operation.name()).copied().unwrap_or(0);
+    // Before and after. The manifest is read back, and both snapshots' manifests are known from then on.
+    assert_eq!(count(Operation::List), 2);
+    assert_eq!(count(Operation::Get), 2);
+    assert_eq!(count(Operation::Stat), 2);
+    assert_eq!(count(Operation::Delete), 0);
+    assert_eq!(count(Operation::Probe), 0);
+}
+
+#[tokio::test]
+async fn the_provider_tells_the_time_and_a_wrong_host_is_warned() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.clock = BackupClock(|| DateTime::from_timestamp(1_700_000_061, 0).unwrap());
+    let finished = host.now().await;
+    assert!(finished.failure.is_none());
+    let warned = |warnings: &[String]| {
+        let warnings = warnings.iter();
+        warnings.filter(|text| text.contains("clock")).count()
+    };
+    assert_eq!(warned(&finished.report.warnings), 1);
+    let name = finished.made.snapshot.unwrap();
+    assert!(name.starts_with("ows-20231114T221320Z-"), "{name}");
+    host.settings.clock = BackupClock(|| DateTime::from_timestamp(1_700_000_060, 0).unwrap());
+    assert_eq!(warned(&host.now().await.report.warnings), 0);
+}
+
+#[tokio::test]
+async fn another_host_in_the_profile_is_told() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.clean().await;
+    host.settings.host = "there".to_owned();
+    let finished = host.now().await;
+    assert!(finished.failure.is_none());
+    let warnings = finished.report.warnings.join("\n");
+    assert!(warnings.contains("made by the host \"here\""), "{warnings}");
+    host.settings.profile = "own".to_owned();
+    let warnings = host.now().await.report.warnings.join("\n");
+    assert!(!warnings.contains("made by the host"), "{warnings}");
+}
+
+#[tokio::test]
+async fn an_item_that_is_gone_since_the_last_snapshot_makes_it_partial() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    host.clean().await;
+    host.state_dir.remove("cron");
+    let finished = host.now().await;
+    let failure = finished.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Partial);
+    assert!(failure.message.contains("cron"), "{failure}");
+    assert!(finished.made.snapshot.is_some());
+    host.later(3600);
+    // From now on it is the last snapshot that lacks it.
+    host.clean().await;
+}
+
+#[tokio::test]
+async fn a_missing_workspace_is_an_error() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    host.state_dir.remove("workspace");
+    let finished = host.now().await;
+    assert!(finished.failure.is_some() && finished.made.snapshot.is_none());
+    assert!(host.catalog().await.snapshots.is_empty());
+}
+
+#[tokio::test]
+async fn unreadable_files_are_named_and_the_snapshot_is_made() {
+    if rustix::process::geteuid().is_root() {
+        eprintln!("skipped: root reads everything");
+        return;
+    }
+    let host = Host::new(MemoryOptions::s3()).await;
+    let path = host.state_dir.join("workspace/notes/7.md");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    let finished = host.now().await;
+    assert_eq!(finished.failure.unwrap().kind, FailureKind::Partial);
+    assert_eq!((finished.made.files, finished.made.unreadable), (11, 1));
+    assert_eq!(finished.report.errors[0].path, "workspace/notes/7.md");
+    let catalog = host.catalog().await;
+    let problem = &catalog.snapshots[0].manifest.problems[0];
+    assert_eq!(problem.class, ProblemClass::Unreadable);
+}
+
+#[tokio::test]
+async fn one_backup_at_a_time() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let own_dir = host.settings.own_dir.as_path();
+    let lock = BackupLock::take(own_dir, Duration::ZERO, &Cancel::new())
+        .await
+        .unwrap();
+    let finished = host.now().await;
+    assert_eq!(finished.failure.unwrap().kind, FailureKind::Busy);
+    assert_eq!(finished.report.api_calls.total, 0);
+    drop(lock);
+    host.clean().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_counts_and_changes_nothing() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let options = NowOptions {
+        dry_run: true,
+        ..NowOptions::default()
+    };
+    let finished = host.now_with(&options, Cancel::new()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!((finished.made.files, finished.made.snapshot), (12, None));
+    assert!(host.store.names().is_empty());
+    let made = host.now().await.made;
+    assert_eq!(finished.made.bytes_read, made.bytes_read);
+}
+
+#[tokio::test]
+async fn a_stopped_backup_leaves_nothing() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.compression = 0;
+    let cancel = Cancel::new();
+    let stopping = cancel.clone();
+    let store = host.store.store.clone();
+    host.store
+        .faults
+        .add(Fault::on(Operation::PutPart).nth(2).meanwhile(move || {
+            assert_eq!(store.uploads().len(), 1);
+            stopping.stop(StopCause::Terminated);
+        }));
+    let finished = host.now_with(&NowOptions::default(), cancel).await;
+    host.store.faults.assert_all_reached();
+    assert_eq!(finished.failure.unwrap().kind, FailureKind::Terminated);
+    assert!(host.store.store.uploads().is_empty());
+    assert_eq!(
+        host.store.names().into_iter().collect::<Vec<_>>(),
+        [RECOVER]
+    );
+    host.clean().await;
+}
+
+#[tokio::test]
+async fn volumes_are_whole_by_themselves() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.volume_size = Some(100 << 10);
+    host.settings.compression = 0;
+    for number in 0..6 {
+        let content = vec![number; 60 << 10];
+        host.state_dir
+            .write(&format!("workspace/big/{number}"), content);
+    }
+    let name = host.clean().await;
+    let volumes = host.catalog().await.snapshots[0].manifest.volumes.len();
+    assert!(volumes > 2, "{volumes}");
+    assert_eq!(host.unpacked(name).len(), 18);
+    assert_eq!(host.assert_whole().await, [name]);
+}
+
+#[tokio::test]
+async fn every_way_to_seal_works() {
+    for encryption in [
+        Encryption::None,
+        Encryption::Passphrase("correct horse".to_owned().into()),
+    ] {
+        let mut host = Host::new(MemoryOptions::s3()).await;
+        let sealed = !matches!(encryption, Encryption::None);
+        host.settings.encryption = encryption;
+        let name = host.clean().await;
+        let data = Part::Data {
+            volume: None,
+            encrypted: sealed,
+        };
+        assert!(host.store.names().contains(&name.object(data)));
+        if !sealed {
+            host.assert_whole().await;
+        }
+    }
+}
+
+/// The host that has nothing but a recipient backs up, lists and prunes: no test here gives it an identity. Its backup reads
+/// nothing of the data.
+#[tokio::test]
+async fn a_host_with_a_recipient_alone_backs_up_lists_and_prunes() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    assert!(host.settings.identities.is_empty());
+    let reads = host.store.faults.clone();
+    let manifest = Part::Manifest.to_string();
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        names.push(host.clean().await);
+    }
+    let listed = Catalog::read(host.settings.provider.as_ref(), None).await;
+    let listed: Vec<_> = listed
+        .unwrap()
+        .snapshots
+        .iter()
+        .map(|found| found.name)
+        .collect();
+    assert_eq!(listed, [names[2], names[1]]);
+    reads.assert_all_reached();
+    for logged in host.store.store.log() {
+        if logged.operation == Operation::Get {
+            assert!(logged.path.ends_with(&manifest), "{logged:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_status_tells_success_failure_and_age() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let before = status(&host.settings, None).await.unwrap();
+    assert!(before.newest.is_none() && before.last_success.is_none());
+    assert!(before.require_younger(Duration::from_secs(1)).is_err());
+    let name = host.clean().await;
+    host.store
+        .faults
+        .add(Fault::on(Operation::Put).times(u64::MAX).before(TRANSIENT));
+    assert!(host.now().await.failure.is_some());
+    host.store.faults.clear();
+    let interval = Duration::from_secs(86_400);
+    let status = status(&host.settings, Some(interval)).await.unwrap();
+    assert_eq!(status.newest.as_ref().unwrap().name, name.to_string());
+    assert_eq!(status.newest.as_ref().unwrap().age_seconds, 3600);
+    let success = status.last_success.as_ref().unwrap();
+    assert_eq!(success.snapshot.as_deref(), Some(name.to_string().as_str()));
+    let why = status
+        .last_failure
+        .as_ref()
+        .unwrap()
+        .message
+        .clone()
+        .unwrap();
+    assert!(why.contains("could not store"), "{why}");
+    assert_eq!(status.snapshots, 1);
+    assert!(status.total_size > 0 && status.next_run.is_some());
+    assert!(status.require_younger(Duration::from_secs(3600)).is_ok());
+    let old = status.require_younger(Duration::from_secs(3599));
+    assert_eq!(old.unwrap_err().kind, FailureKind::Failed);
+}
+
+/// An exclude that cannot be used is found before anything is asked.
+#[tokio::test]
+async fn a_pattern_that_cannot_be_used_is_wrong_usage() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.exclude = vec!["[".to_owned()];
+    host.settings.items = vec![Item::Config];
+    let finished = host.now().await;
+    assert_eq!(finished.failure.unwrap().kind, FailureKind::Usage);
+    assert!(host.store.names().is_empty());
+    drop(Arc::clone(&host.store.faults));
+}

@@ -1,0 +1,216 @@
+//! What goes, what stays, and what stops it.
+
+use ows::backup::name::{Part, SnapshotName};
+use ows::backup::prune::PruneOptions;
+use ows::error::FailureKind;
+use ows_providers::layers::Fault;
+use ows_providers::memory::MemoryOptions;
+use ows_providers::{ErrorKind, Operation, Provider as _};
+
+use super::store::{Host, objects_of, snapshot};
+
+async fn plain(options: PruneOptions, host: &Host) -> (Vec<String>, Vec<String>) {
+    let finished = host.prune(options).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    let kept = finished.pruned.kept.into_iter().map(|kept| kept.name);
+    (kept.collect(), finished.pruned.removed)
+}
+
+fn texts(names: &[SnapshotName]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+/// A host at whose store these snapshots were made, oldest first.
+async fn with(times: &[&str]) -> (Host, Vec<SnapshotName>) {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let names: Vec<_> = times.iter().map(|time| snapshot(time)).collect();
+    for name in &names {
+        host.store.plant(*name, |_| ());
+    }
+    (host, names)
+}
+
+const DAYS: [&str; 4] = [
+    "2023-11-01T00:00:00Z",
+    "2023-11-02T00:00:00Z",
+    "2023-11-03T00:00:00Z",
+    "2023-11-04T00:00:00Z",
+];
+
+#[tokio::test]
+async fn what_no_rule_keeps_goes_with_all_its_objects() {
+    let (host, names) = with(&DAYS).await;
+    let dry = PruneOptions {
+        dry_run: true,
+        ..PruneOptions::default()
+    };
+    let before = host.store.names();
+    let expected = (texts(&[names[3], names[2]]), texts(&[names[1], names[0]]));
+    assert_eq!(plain(dry, &host).await, expected);
+    assert_eq!(host.store.names(), before);
+    assert_eq!(plain(PruneOptions::default(), &host).await, expected);
+    assert_eq!(host.store.names().len(), 6);
+    // The manifest goes before the data.
+    let deleted: Vec<_> = host
+        .store
+        .store
+        .log()
+        .into_iter()
+        .filter(|logged| logged.operation == Operation::Delete)
+        .map(|logged| logged.path)
+        .collect();
+    assert_eq!(deleted.len(), 6);
+    assert_eq!(deleted[0], names[1].object(Part::Manifest));
+    assert_eq!(deleted[3], names[0].object(Part::Manifest));
+    let again = (expected.0, Vec::new());
+    assert_eq!(plain(PruneOptions::default(), &host).await, again);
+}
+
+#[tokio::test]
+async fn other_profiles_damaged_and_foreign_ones_stay() {
+    let (host, names) = with(&DAYS).await;
+    let other = snapshot("2023-10-01T00:00:00Z");
+    host.store
+        .plant(other, |manifest| manifest.profile = "other".to_owned());
+    let damaged = snapshot("2023-10-02T00:00:00Z");
+    host.store.plant(damaged, |_| ());
+    let store = &host.store.store;
+    store.insert(&damaged.object(Part::Manifest), b"{");
+    // Data that is gone: it fills no bucket, and is left to a person.
+    let broken = snapshot("2023-11-05T00:00:00Z");
+    let manifest = host.store.plant(broken, |_| ());
+    store.remove(&objects_of(&manifest)[0].name);
+    store.insert("backup-20230101T000000Z.tar.gz", b"old");
+    store.insert("photo.jpg", b"mine");
+    let unlisted = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
+    store.insert(&unlisted, b"left");
+    let (kept, removed) = plain(PruneOptions::default(), &host).await;
+    assert_eq!(kept, texts(&[broken, names[3], names[2]]));
+    assert_eq!(removed, texts(&[names[1], names[0]]));
+    let left = host.store.names();
+    for name in ["backup-20230101T000000Z.tar.gz", "photo.jpg", &unlisted] {
+        assert!(left.contains(name), "{name}");
+    }
+    for name in [other, damaged, broken] {
+        assert!(left.contains(&name.object(Part::Manifest)));
+    }
+}
+
+#[tokio::test]
+async fn legacy_and_unlisted_go_only_when_asked() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let store = &host.store.store;
+    let legacy = [
+        "backup-20230101T000000Z.tar.gz.enc",
+        "backup-20230102T000000Z.tar.gz.enc",
+        "backup-20230103T000000Z.tar.gz",
+        "backup-by-hand.tar.gz",
+    ];
+    for name in legacy {
+        store.insert(name, b"old");
+    }
+    let unlisted = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
+    store.insert(&unlisted, b"left");
+    let upload = ows_providers::UploadOptions {
+        size: None,
+        part_size: 1024,
+        mtime_ns: None,
+        md5: None,
+    };
+    let path = ows_providers::RelPath::new(&unlisted).unwrap();
+    store.provider().start_upload(&path, upload).await.unwrap();
+
+    let (_, removed) = plain(
+        PruneOptions {
+            legacy: true,
+            ..PruneOptions::default()
+        },
+        &host,
+    )
+    .await;
+    assert_eq!(removed, [legacy[0]]);
+    let asked = PruneOptions {
+        unlisted: true,
+        ..PruneOptions::default()
+    };
+    // It may be a backup that another host is making.
+    assert!(plain(asked, &host).await.1.is_empty());
+    assert!(store.get(&unlisted).is_some() && store.uploads().len() == 1);
+    host.later(25 * 3600);
+    let (_, removed) = plain(asked, &host).await;
+    assert_eq!(removed, [unlisted.clone(), unlisted.clone()]);
+    assert!(store.get(&unlisted).is_none() && store.uploads().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_storage_has_locked_is_retained_and_no_failure() {
+    let (host, names) = with(&DAYS).await;
+    // The manifest of one, the data of the other.
+    let manifest = names[1].object(Part::Manifest);
+    let data = names[0].object(Part::Data {
+        volume: None,
+        encrypted: false,
+    });
+    let locked = || {
+        for path in [&manifest, &data] {
+            let fault = Fault::on(Operation::Delete).at(path).times(u64::MAX);
+            host.store.faults.add(fault.before(ErrorKind::Forbidden));
+        }
+    };
+    locked();
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.retained, [manifest.clone(), data.clone()]);
+    assert_eq!(finished.pruned.removed, texts(&[names[0]]));
+    assert!(host.store.names().contains(&data));
+    // It is tried again, and when the lock is over it goes, without being asked for.
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert!(
+        finished.report.warnings.is_empty(),
+        "{:?}",
+        finished.report.warnings
+    );
+    host.store.faults.clear();
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.pruned.retained.is_empty());
+    assert_eq!(host.store.names().len(), 6);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_much_smaller_stops_the_pruning_until_it_is_accepted() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    for _ in 0..2 {
+        host.clean().await;
+    }
+    for number in 0..8 {
+        host.state_dir
+            .remove(&format!("workspace/notes/{number}.md"));
+    }
+    let finished = host.now().await;
+    let failure = finished.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Partial);
+    assert!(failure.hint.unwrap().contains("--accept-shrink"));
+    assert!(finished.made.snapshot.is_some());
+    host.later(3600);
+    assert_eq!(host.catalog().await.snapshots.len(), 3);
+    // Neither the next backup nor a prune removes anything.
+    assert_eq!(host.now().await.failure.unwrap().kind, FailureKind::Partial);
+    host.later(3600);
+    let refused = host.prune(PruneOptions::default()).await;
+    assert_eq!(refused.failure.unwrap().kind, FailureKind::Guard);
+    assert_eq!(host.catalog().await.snapshots.len(), 4);
+
+    let accepted = PruneOptions {
+        accept_shrink: true,
+        ..PruneOptions::default()
+    };
+    assert_eq!(plain(accepted, &host).await.1.len(), 2);
+    // It stays accepted.
+    host.clean().await;
+    assert_eq!(host.catalog().await.snapshots.len(), 2);
+    // A further loss is another one.
+    host.state_dir.remove("workspace/notes");
+    host.state_dir.folder("workspace/notes");
+    assert_eq!(host.now().await.failure.unwrap().kind, FailureKind::Partial);
+}
