@@ -214,8 +214,16 @@ fn the_age_of_the_last_backup_can_be_watched() {
         }
     }
     let old = world.ows(&["backup", "status", "--max-age", "26h"]);
-    assert!(old.stderr.contains("days old, 26 hours are allowed"), "{}", old.stderr);
-    assert!(old.stderr.contains("type `ows backup now`"), "{}", old.stderr);
+    assert!(
+        old.stderr.contains("days old, 26 hours are allowed"),
+        "{}",
+        old.stderr
+    );
+    assert!(
+        old.stderr.contains("type `ows backup now`"),
+        "{}",
+        old.stderr
+    );
     assert_eq!(old.code, Some(1));
     for wrong in ["26", "soon", "0h"] {
         assert_eq!(

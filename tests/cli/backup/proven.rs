@@ -147,7 +147,7 @@ fn json_fits_the_schemas() {
             (&json["files"], &json["snapshot"]),
             (&5.into(), &name.as_str().into())
         );
-        assert_eq!(json["target"].is_string(), true);
+        assert!(json["target"].is_string());
     }
     for (level, proven) in [("list", "list"), ("hash", "hash"), ("read", "read")] {
         let json = world.json(&["backup", "verify", "--level", level]);

@@ -26,7 +26,7 @@ fn has_tools() -> bool {
     }
     let required = std::env::var("OWS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
     assert!(!required, "required and not found: {missing:?}");
-    writeln!(std::io::stderr(), "skipped: not found: {missing:?}").unwrap();
+    writeln!(std::io::stderr(), "skipped: not found: {missing:?}").expect("stderr is open");
     false
 }
 
