@@ -134,9 +134,20 @@ fn snapshots_that_are_not_there_cannot_be_read() {
         fits(&json["command"].as_str().unwrap().replace(' ', "-"), &json);
     }
     let ran = world.ows(&["backup", "restore", "--snapshot", unknown]);
-    assert_snapshot!(ran.shown(), @"");
+    assert_snapshot!(ran.shown(), @r"
+    exit code: 2
+    --- stderr
+    error: there is no snapshot `[SNAPSHOT]` in [ROOT]/vault
+    hint: `ows backup list` shows what there is
+    ");
     let ran = world.ows(&["backup", "ls", "yesterday"]);
-    assert_snapshot!(ran.shown(), @"");
+    assert_snapshot!(ran.shown(), @r"
+    exit code: 2
+    --- stderr
+    error: no such snapshot
+    cause: `yesterday` is no name of a snapshot (they look like `[SNAPSHOT]`)
+    hint: `ows backup list` shows what there is
+    ");
     let ran = world.ows(&["backup", "ls", "latest", "workspace/nothing"]);
     assert_snapshot!(ran.shown(), @"");
     let ran = world.ows(&["backup", "restore", "--path", "../etc"]);
@@ -195,7 +206,13 @@ fn the_wrong_passphrase_is_told_from_damage() {
         "encrypt: false",
     ));
     let ran = world.ows(&["backup", "ls", "latest"]);
-    assert_snapshot!(ran.shown(), @"");
+    assert_snapshot!(ran.shown(), @r"
+    exit code: 2
+    --- stderr
+    error: the snapshot `[SNAPSHOT]` cannot be read here
+    cause: it is sealed with a passphrase, and none is configured
+    hint: set `backup.passphrase`, or name files with age identities in `backup.identities`
+    ");
     world.config(&config);
     world.ok(&["backup", "restore", "--to", "here"]);
 }
@@ -219,7 +236,13 @@ fn an_identity_that_cannot_be_read_is_named() {
     let config = world.read("state/ows/config.json5").unwrap();
     world.config(&config.replace(", identities: ['/nowhere/identity.txt']", ""));
     let ran = world.ows(&["backup", "verify", "--level", "read"]);
-    assert_snapshot!(ran.shown(), @"");
+    assert_snapshot!(ran.shown(), @r"
+    exit code: 2
+    --- stderr
+    error: the snapshot `[SNAPSHOT]` cannot be read here
+    cause: it is sealed to the owners of age keys, and no identity is configured
+    hint: set `backup.passphrase`, or name files with age identities in `backup.identities`
+    ");
 }
 
 #[test]

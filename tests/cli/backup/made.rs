@@ -3,7 +3,7 @@
 use insta::assert_snapshot;
 use ows_testkit::s3::{Op, Then, When};
 
-use super::world::{configure, keygen, now, to_bucket, to_folder};
+use super::world::{self, configure, keygen, later, now, to_bucket, to_folder};
 use crate::schemas::fits;
 use crate::support::{BUCKET, World, server};
 
@@ -13,7 +13,9 @@ pub fn shown(text: &str) -> String {
     let days = regex::Regex::new(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC").unwrap();
     let calls = regex::Regex::new(r"\d+ calls").unwrap();
     let text = sizes.replace_all(text, "[SIZE]");
+    let hashes = regex::Regex::new(r"\b[0-9a-f]{64}\b").unwrap();
     let text = days.replace_all(&text, "[TIME]");
+    let text = hashes.replace_all(&text, "[SHA-256]");
     calls.replace_all(&text, "[CALLS] calls").into_owned()
 }
 
@@ -93,7 +95,14 @@ fn only_what_retain_keeps_stays_and_a_dry_run_says_why() {
     1 kept, 2 to remove, [SIZE] (dry run: nothing was removed)
     ");
     let ran = world.ok(&["backup", "prune"]);
-    assert_snapshot!(shown(&ran.shown()), @"");
+    assert_snapshot!(shown(&ran.shown()), @r"
+    exit code: 0
+    --- stdout
+    stays  [SNAPSHOT]: newest, last
+    gone   [SNAPSHOT]
+    gone   [SNAPSHOT]
+    1 kept, 2 removed, [SIZE] freed ([CALLS] calls, [SECONDS] s)
+    ");
     let left = world.json(&["backup", "list"]);
     assert_eq!(left["snapshots"].as_array().unwrap().len(), 1);
     let left = world.everything("vault");
@@ -121,9 +130,11 @@ fn files_that_cannot_be_read_are_named_and_make_three() {
 
 #[test]
 fn a_much_smaller_snapshot_stops_the_pruning_until_a_person_accepts_it() {
-    let world = to_folder("retain: 1");
+    let server = world::server();
+    let world = to_bucket(&server, "retain: 1");
     world.write("workspace/large.txt", "word ".repeat(10_000));
     now(&world);
+    later(&server);
     world.remove("workspace/large.txt");
     let ran = world.ows(&["backup", "now"]);
     assert_snapshot!(shown(&ran.shown()), @r"

@@ -204,7 +204,7 @@ fn damage_is_named_and_the_rest_is_restored() {
     [SNAPSHOT]: NOT as it was stored, see below
     --- stderr
     warning: `[SNAPSHOT]` is not encrypted: whoever can write to the storage can change it, and nothing would tell
-    `[SNAPSHOT].tar.gz`: `[SNAPSHOT].tar.gz` is not the object that the manifest names: its SHA-256 is cb26709da19b856ec638f9d653df4c8395200632a42f23325811de6e651e11dd, not 96243e310d684a16f365a4095f32568a93334901e1eb69d27312304df8eaea91
+    `[SNAPSHOT].tar.gz`: `[SNAPSHOT].tar.gz` is not the object that the manifest names: its SHA-256 is [SHA-256], not [SHA-256]
     error: 1 thing is not as it was stored
     hint: what is bad stands above; everything else is as it was stored. Look whether another snapshot has it
 

@@ -1,11 +1,8 @@
 //! A host that can write and not read, and the computer that has the identity.
 
-use std::time::{Duration, SystemTime};
-
-use ows_testkit::s3::{Clock, Server};
 use serde_json::Value;
 
-use super::world::{bucket, configure, keygen, now, to_bucket};
+use super::world::{bucket, configure, keygen, later, now, server, to_bucket};
 use crate::support::{BUCKET, World};
 
 fn names(json: &Value) -> Vec<String> {
@@ -13,16 +10,6 @@ fn names(json: &Value) -> Vec<String> {
     snapshots
         .map(|snapshot| snapshot["name"].as_str().unwrap().to_owned())
         .collect()
-}
-
-/// A server whose clock is moved on between two snapshots, which are told apart by their second.
-fn server() -> Server {
-    let clock = Clock::manual(SystemTime::now());
-    Server::builder().bucket(BUCKET).clock(clock).start()
-}
-
-fn later(server: &Server) {
-    server.access().clock().advance(Duration::from_secs(2));
 }
 
 #[test]

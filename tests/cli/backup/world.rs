@@ -1,8 +1,21 @@
 //! Hosts that back up to one place.
 
-use ows_testkit::s3::Server;
+use std::time::{Duration, SystemTime};
+
+use ows_testkit::s3::{Clock, Server};
 
 use crate::support::{BUCKET, World};
+
+/// A server whose clock is moved on between two snapshots, which are told apart by their second.
+pub fn server() -> Server {
+    let clock = Clock::manual(SystemTime::now());
+    Server::builder().bucket(BUCKET).clock(clock).start()
+}
+
+/// Two seconds later.
+pub fn later(server: &Server) {
+    server.access().clock().advance(Duration::from_secs(2));
+}
 
 /// A host with a few files, whose snapshots go to the folder `vault`; `more` are keys of `backup`.
 pub fn to_folder(more: &str) -> World {
