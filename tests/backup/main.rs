@@ -2,6 +2,7 @@
 
 mod archives;
 mod catalog;
+mod database;
 mod faults;
 mod gzip;
 mod now;
