@@ -149,9 +149,23 @@ fn snapshots_that_are_not_there_cannot_be_read() {
     hint: `ows backup list` shows what there is
     ");
     let ran = world.ows(&["backup", "ls", "latest", "workspace/nothing"]);
-    assert_snapshot!(ran.shown(), @"");
+    assert_snapshot!(ran.shown(), @r"
+    exit code: 1
+    --- stderr
+    warning: `[SNAPSHOT]` is not encrypted: whoever can write to the storage can change it, and nothing would tell
+    error: `[SNAPSHOT]` holds no such path
+    path: workspace/nothing
+    hint: `ows backup ls SNAPSHOT` shows all of them; those of the workspace begin with `workspace/`
+    ");
     let ran = world.ows(&["backup", "restore", "--path", "../etc"]);
-    assert_snapshot!(ran.shown(), @"");
+    assert_snapshot!(ran.shown(), @r"
+    exit code: 2
+    --- stderr
+    error: this is no path in a snapshot
+    path: ../etc
+    cause: the path leads upwards (`..`)
+    hint: give it as `ows backup ls` shows it, such as `workspace/notes/plan.md`
+    ");
 }
 
 #[test]
