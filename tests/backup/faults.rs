@@ -7,7 +7,7 @@ use std::time::Duration;
 use ows::backup::name::{ObjectName, RECOVER};
 use ows::backup::prune::PruneOptions;
 use ows_providers::layers::{Fault, Moment};
-use ows_providers::memory::MemoryOptions;
+use ows_providers::memory::{Alteration, MemoryOptions};
 use ows_providers::{ErrorKind, Operation};
 
 use super::store::{Host, TRANSIENT, snapshot};
@@ -157,6 +157,19 @@ async fn whatever_call_of_a_prune_fails_what_is_listed_is_whole_and_the_next_one
             assert_eq!(left, 6 + STRANGERS.len(), "{context}");
         }
     }
+}
+
+/// A store that rewrites what it was given has made no snapshot, whatever it answered.
+#[tokio::test]
+async fn a_manifest_that_is_not_read_back_as_it_was_written_is_no_success() {
+    let host = Host::new(MemoryOptions {
+        alteration: Alteration::Content,
+        ..MemoryOptions::s3()
+    })
+    .await;
+    let finished = host.now().await;
+    assert!(finished.failure.is_some());
+    assert_eq!(finished.made.snapshot, None);
 }
 
 /// A call that never comes back is ended by the person, or by the time limit of the run, and the next run tidies up.
