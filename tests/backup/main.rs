@@ -14,6 +14,7 @@ mod now;
 mod pipeline;
 mod prune;
 mod ranged;
+mod recover;
 mod restore;
 mod seal;
 mod shelf;
