@@ -10,6 +10,7 @@ mod pipeline;
 mod prune;
 mod ranged;
 mod restore;
+mod roundtrip;
 mod seal;
 mod shelf;
 mod sink;
