@@ -2,6 +2,7 @@
 //! makes it exist.
 //!
 //! # Map
+//! - `ahead`: reads ahead on a thread of its own.
 //! - [`archive`]: writes what a scan finds as tar, never corrupt whatever the files do.
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
@@ -42,6 +43,7 @@
 //!
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
 
+mod ahead;
 pub mod archive;
 mod block;
 pub mod catalog;

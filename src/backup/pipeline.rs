@@ -7,7 +7,7 @@
 //!            `- entries -> index -> gzip -> seal -> SHA-256 and length -> object of the index
 //! ```
 //!
-//! All of it blocks. `==>` goes over to threads of its own ([`gzip`](super::gzip)); the rest of the first line is on one of
+//! All of it blocks. `==>` goes over to threads of its own (`gzip`); the rest of the first line is on one of
 //! those, and everything else on the thread that calls [`write`]. A sink that is slow stops the scan. Memory is
 //!
 //! ```text

@@ -22,7 +22,7 @@ use ows::config::Encryption;
 use ows::error::{Failure, Outcome};
 use ows::report::Silent;
 use ows_providers::Provider;
-use ows_providers::layers::{CallCounter, FaultSet, Faults};
+use ows_providers::layers::{CallCounter, Count, Counting, FaultSet, Faults};
 use ows_providers::memory::{MemoryOptions, MemoryStore};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
@@ -231,7 +231,8 @@ impl Reader {
         let store = MemoryStore::new(MemoryOptions::s3());
         let faults = FaultSet::new();
         let counter = CallCounter::new();
-        let counted = store.counted_provider(Arc::clone(&counter));
+        // Counted by the layer: it knows the bytes too.
+        let counted = Count::new(store.provider(), Arc::clone(&counter), Counting::Calls);
         let provider = Arc::new(Faults::new(Arc::new(counted), Arc::clone(&faults)));
         let place = tempfile::tempdir().unwrap();
         let settings = settings(provider, Arc::clone(&counter), place.path());

@@ -61,6 +61,11 @@ fn patterns(patterns: &[&str]) -> ScanOptions {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a test that was not made says so")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 #[test]
 fn everything_is_found_once_in_the_order_of_names() {
     let host = host(&[
@@ -201,7 +206,7 @@ fn a_folder_on_another_file_system_is_named_and_not_entered() {
     let device = |path: &str| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     let folder = "/dev/shm";
     if device(folder).is_none() || device(folder) == device("/dev") {
-        eprintln!("skipped: `{folder}` is no file system of its own here");
+        skipped("there is no file system to cross");
         return;
     }
     let inside = tempfile::Builder::new()
@@ -410,12 +415,12 @@ fn a_folder_that_moved_away_while_it_was_walked_is_told() {
 fn a_folder_that_may_not_be_read_is_stored_and_told() {
     let host = host(&["locked/x", "z"]);
     let locked = host.path().join("ws/locked");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("set");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).expect("set");
     let is_root = rustix::process::geteuid().is_root();
     let found = all(&mut scan(&host, &[Item::Workspace], ScanOptions::default()));
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).expect("set");
     if is_root {
-        eprintln!("skipped: root may read everything");
+        skipped("root may read everything");
         return;
     }
     assert_eq!(
