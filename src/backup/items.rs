@@ -370,3 +370,6 @@ pub(super) fn is_temporary(name: &OsStr) -> bool {
     let mut parts = rest.splitn(2, |byte| *byte == b'-');
     matches!((parts.next(), parts.next()), (Some(id), Some(random)) if hex(id, 8) && hex(random, 16))
 }
+
+#[cfg(test)]
+mod tests;

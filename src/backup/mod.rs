@@ -2,6 +2,7 @@
 //! makes it exist.
 //!
 //! # Map
+//! - `ahead`: reads ahead on a thread of its own.
 //! - [`archive`]: writes what a scan finds as tar, never corrupt whatever the files do.
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
@@ -25,6 +26,7 @@
 //! - `owners`: names of owners and groups.
 //! - [`pick`]: a few paths of a snapshot, by ranges.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
+//! - [`proving`]: commands that prove something, and what is remembered of it.
 //! - [`prune`]: removes the snapshots that no rule keeps.
 //! - [`ranged`]: reads an object of the provider from a blocking thread, anywhere in it.
 //! - [`recover`]: how to restore without `ows`.
@@ -41,6 +43,7 @@
 //!
 //! Depends on `local`, `remote` and `ows_providers`; nothing here knows of sync.
 
+mod ahead;
 pub mod archive;
 mod block;
 pub mod catalog;
@@ -64,6 +67,7 @@ pub mod now;
 mod owners;
 pub mod pick;
 pub mod pipeline;
+pub mod proving;
 pub mod prune;
 pub mod ranged;
 pub mod recover;

@@ -87,6 +87,18 @@ pub fn pick(source: &Source, only: &[ArchivePath]) -> Result<Option<Picked>, Pic
     Ok(picked.is_reachable().then_some(picked))
 }
 
+/// Picks exactly these entries, with the tables of the index; `None` when they cannot be reached.
+pub fn pick_lost(
+    source: &Source,
+    entries: Vec<SnapshotEntry>,
+) -> Result<Option<Picked>, PickError> {
+    let Some(index) = source.index().map_err(PickError::Source)? else {
+        return Ok(None);
+    };
+    let picked = gather(index, |_| false)?.map(|tables| Picked { entries, ..tables });
+    Ok(picked.filter(Picked::is_reachable))
+}
+
 /// Why nothing can be picked.
 #[derive(Debug, thiserror::Error)]
 pub enum PickError {

@@ -7,14 +7,14 @@
 //!            `- entries -> index -> gzip -> seal -> SHA-256 and length -> object of the index
 //! ```
 //!
-//! All of it blocks. `==>` goes over to threads of its own ([`gzip`](super::gzip)); the rest of the first line is on one of
+//! All of it blocks. `==>` goes over to threads of its own (`gzip`); the rest of the first line is on one of
 //! those, and everything else on the thread that calls [`write`]. A sink that is slow stops the scan. Memory is
 //!
 //! ```text
-//! gzip::memory(threads) + 8 B * MiB of tar in a volume + 3 MiB (one file's buffer, one line of the index, its compressor,
-//! the chunks of age, the names of problems) + what the sink holds
+//! gzip::memory(threads) + 8 B * MiB of tar in a volume + 3 MiB + what the scan, the archive and the sink hold
 //! ```
 //!
+//! (3 MiB: a line of the index and its compressor, the chunks of age, the names of problems.)
 //! With a passphrase, scrypt takes 128 MiB more for a moment when an object is begun; the first line's memory is free then.
 //!
 //! # Volumes

@@ -1,8 +1,8 @@
 //! `backup restore`: a snapshot, or some paths of it, into a folder.
 //!
-//! All of it is read from begin to end, in constant memory: the download runs ahead on tokio, and one blocking thread opens,
-//! inflates and writes. A few paths are fetched by ranges instead ([`pick`](super::pick)), where the index tells where they
-//! lie. Every file is compared with the index; without one, or with one that is damaged, restoring goes on with a
+//! All of it is read from begin to end, in constant memory: the download runs ahead on tokio, one thread opens and inflates,
+//! one hashes and writes. A few paths are fetched by ranges instead ([`pick`](super::pick)), where the index tells where they
+//! lie, and so is what stands behind damage. Every file is compared with the index; without one, or with one that is damaged, restoring goes on with a
 //! warning.
 //!
 //! Until all of it is there and right, a file [`PARTIAL`](super::extract::PARTIAL) marks the target.
@@ -18,12 +18,14 @@ use chrono::{DateTime, Utc};
 
 use super::catalog::Catalog;
 use super::entry::{ArchivePath, EntryKind, SnapshotEntry};
-use super::extract::{Bad, ExtractError, ExtractOptions, Extracted, Extractor, Proof, with_causes};
+use super::extract::{
+    Bad, ExtractError, ExtractOptions, Extracted, Extractor, LOST, Proof, with_causes,
+};
 use super::index::IndexError;
 use super::manifest::ProblemClass;
 use super::pick;
 use super::settings::BackupSettings;
-use super::source::{Chosen, ObjectCheck, Source, Which, failure, is_network};
+use super::source::{Chosen, ObjectCheck, Source, SourceError, Which, failure, is_network};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -96,6 +98,7 @@ pub async fn restore(
             options,
             target,
             warnings,
+            faults: Vec::new(),
             cancel: stopped,
         };
         job.run(now)
@@ -116,11 +119,27 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
+/// What vouches for the files, and whether it is itself what the manifest names.
+type Vouching = (Option<Box<dyn Proof>>, Vec<ObjectCheck>);
+/// Removes a new target that holds the mark of a partial restore and nothing else.
+fn is_taken_back(target: &Path) -> bool {
+    let is_mark = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_str() == Some(super::extract::PARTIAL))
+    };
+    fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_mark))
+        && match fs::remove_file(target.join(super::extract::PARTIAL)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => false,
+            _ => fs::remove_dir(target).is_ok(),
+        }
+}
+
 struct Job {
     source: Source,
     options: RestoreOptions,
     target: PathBuf,
     warnings: Vec<String>,
+    /// What is wrong about the whole.
+    faults: Vec<String>,
     cancel: Cancel,
 }
 
@@ -149,8 +168,11 @@ impl Job {
             Err(_) => Some(path),
         });
         let done = result.map_err(|error| {
-            let target = self.target.display();
-            let mut hint = format!("`{target}` is partial, and marked as such");
+            // With a wrong key, say, nothing was begun, and the next try should find the place free.
+            let mut hint = match is_new && is_taken_back(&self.target) {
+                true => "nothing was restored".to_owned(),
+                false => format!("`{}` is partial, and marked as such", self.target.display()),
+            };
             if let Some(hint_before) = &error.hint {
                 hint = format!("{hint}; {hint_before}");
             }
@@ -267,12 +289,37 @@ impl Job {
                 Err(error) => return Err(failed(&self.cancel, error)),
             }
         }
-        for fault in checks.iter().filter_map(ObjectCheck::fault) {
+        self.rescue(&mut extractor)
+            .map_err(|error| failed(&self.cancel, error))?;
+        let faults = std::mem::take(&mut self.faults);
+        for fault in (faults.into_iter()).chain(checks.iter().filter_map(ObjectCheck::fault)) {
             extractor.note("", &fault);
         }
         extractor
             .finish()
             .map_err(|error| failed(&self.cancel, error))
+    }
+
+    /// Restores what lies behind damage by its places, as far as the blocks there are whole.
+    fn rescue(&self, extractor: &mut Extractor<'_>) -> Result<(), ExtractError> {
+        let lost = extractor.take_lost();
+        let Chosen::Snapshot(snapshot) = &self.source.chosen else {
+            return Ok(());
+        };
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = lost.iter().map(|entry| entry.path.to_string()).collect();
+        match pick::pick_lost(&self.source, lost) {
+            Ok(Some(picked)) => pick::restore(&self.source, snapshot, &picked, extractor),
+            // What is wrong about the index was told when it was read with the data.
+            Ok(None) | Err(_) => {
+                for name in names {
+                    extractor.note(&name, LOST);
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Restores one volume. Damage is noted, and the next one is another object; what ends the run is an error.
@@ -284,7 +331,11 @@ impl Job {
         let object = self.source.volume_name(number);
         let volume = match self.source.volume(number) {
             Ok(volume) => volume,
-            Err(error) if !is_network(&error) && !is_about_keys(&error) => {
+            Err(error)
+                if !is_network(&error)
+                    && !is_about_keys(&error)
+                    && !matches!(error, SourceError::Thread(_)) =>
+            {
                 extractor.lose(&object, &error);
                 return Ok(None);
             }
@@ -325,10 +376,7 @@ impl Job {
     }
 
     /// The index as what vouches for the files.
-    fn proof(
-        &mut self,
-        impaired: &Impaired,
-    ) -> Outcome<(Option<Box<dyn Proof>>, Vec<ObjectCheck>)> {
+    fn proof(&mut self, impaired: &Impaired) -> Outcome<Vouching> {
         match self.source.index() {
             Ok(None) => Ok((None, Vec::new())),
             Ok(Some(index)) => {
@@ -351,10 +399,18 @@ impl Job {
             let message = "the index could not be read".to_owned();
             return Err(failure(message, error, &self.cancel));
         }
+        // Nobody loses an index and finds another one by accident.
+        let exchanged = matches!(
+            super::source::find(&error),
+            Some(IndexError::Swapped { .. })
+        );
         let warning = format!(
             "the index cannot be used, so nothing vouches for single files: {}",
             with_causes(&error)
         );
+        if exchanged {
+            self.faults = vec![with_causes(&error)];
+        }
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }

@@ -530,3 +530,6 @@ impl Walk {
         current.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
+
+#[cfg(test)]
+mod tests;

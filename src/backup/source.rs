@@ -11,6 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use ows_providers::Entry;
 use sha2::{Digest as _, Sha256};
 
+use super::ahead::Ahead;
 use super::catalog::{Catalog, Legacy, Snapshot};
 use super::entry::Digest;
 use super::index::{IndexError, IndexReader};
@@ -190,6 +191,9 @@ pub enum SourceError {
         #[source]
         source: LegacyError,
     },
+    /// There is no thread to read it on.
+    #[error("the system has no thread to read it on")]
+    Thread(#[source] io::Error),
     /// Its index does not begin as one.
     #[error("its index cannot be used")]
     Index(#[source] IndexError),
@@ -211,7 +215,7 @@ pub struct Source {
 /// A volume that is read from begin to end.
 pub struct Volume {
     /// Its tar.
-    pub tar: Box<dyn Read>,
+    pub tar: Ahead,
     /// Whether its object was the one that the manifest names, once it was read to its end.
     pub check: ObjectCheck,
 }
@@ -306,10 +310,8 @@ impl Source {
                 })?;
                 let (input, check) = self.whole(&snapshot.objects, object)?;
                 let input = self.unseal(snapshot, &object.name, input)?;
-                Ok(Volume {
-                    tar: Box::new(unpack(input)),
-                    check,
-                })
+                let tar = Ahead::new(unpack(input)).map_err(SourceError::Thread)?;
+                Ok(Volume { tar, check })
             }
             Chosen::Legacy(legacy) => self.legacy(legacy),
         }
@@ -346,17 +348,18 @@ impl Source {
     fn legacy(&self, legacy: &Legacy) -> Result<Volume, SourceError> {
         let input = self.counted(&legacy.entry);
         let object = legacy.name.to_string();
-        let tar: Box<dyn Read> = match (legacy.name.encrypted(), self.keys.passphrase()) {
-            (false, _) => Box::new(unpack(input)),
+        let tar = match (legacy.name.encrypted(), self.keys.passphrase()) {
+            (false, _) => Ahead::new(unpack(input)),
             (true, None) => {
                 let source = OpenError::NoPassphrase;
                 return Err(SourceError::Open { object, source });
             }
-            (true, Some(passphrase)) => Box::new(unpack(
+            (true, Some(passphrase)) => Ahead::new(unpack(
                 LegacyReader::open(input, passphrase)
                     .map_err(|source| SourceError::Legacy { object, source })?,
             )),
-        };
+        }
+        .map_err(SourceError::Thread)?;
         let check = ObjectCheck::none();
         Ok(Volume { tar, check })
     }
@@ -411,7 +414,7 @@ pub struct Index {
 }
 
 /// gzip, of one member or several, with nothing else behind it.
-fn unpack(input: impl Read) -> impl Read {
+fn unpack<R: Read>(input: R) -> MultiGzDecoder<BufReader<R>> {
     MultiGzDecoder::new(BufReader::with_capacity(BUFFER, input))
 }
 

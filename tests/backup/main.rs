@@ -1,11 +1,24 @@
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is a test: what goes wrong fails it"
+)]
+
+mod archives;
 mod catalog;
+mod database;
 mod faults;
 mod gzip;
 mod now;
 mod pipeline;
 mod prune;
+mod ranged;
+mod restore;
+mod seal;
 mod shelf;
 mod sink;
 mod store;
+mod tampering;
+mod tree;
+mod verify;

@@ -164,11 +164,8 @@ async fn unreadable_files_are_named_and_the_snapshot_is_made() {
 #[tokio::test]
 async fn one_backup_at_a_time() {
     let host = Host::new(MemoryOptions::s3()).await;
-    let lock = BackupLock::take(
-        host.settings.own_dir.as_path(),
-        Duration::ZERO,
-        &Cancel::new(),
-    );
+    let (own_dir, cancel) = (host.settings.own_dir.clone(), Cancel::new());
+    let lock = BackupLock::take(&own_dir, Duration::ZERO, &cancel);
     let lock = lock.await.unwrap();
     let finished = host.now().await;
     assert_eq!(finished.failure.unwrap().kind, FailureKind::Busy);

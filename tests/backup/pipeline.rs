@@ -481,6 +481,7 @@ fn a_slow_sink_stops_the_reading_within_the_memory_that_is_documented() {
     const THREADS: usize = 2;
     const NO_TIME: Duration = Duration::from_millis(100);
     let host = with_large_file(40 * MIB);
+    let scan = host.scan();
     let (open, gate) = channel();
     let (tell, told) = channel();
     let writer = std::thread::spawn(move || {
@@ -492,7 +493,7 @@ fn a_slow_sink_stops_the_reading_within_the_memory_that_is_documented() {
         let sink = Gate(Arc::new(Mutex::new(gate)));
         let progress = |progress: Progress| tell.send(progress.bytes).expect("somebody listens");
         write(
-            host.scan(),
+            scan,
             &Seal::Plain,
             &sink,
             &options,

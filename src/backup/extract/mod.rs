@@ -39,6 +39,9 @@ pub const PARTIAL: &str = ".ows-partial";
 /// How many bytes of links wait for the end.
 const MOST_DEFERRED: usize = 32 << 20;
 
+/// How many paths behind damage are kept for another try.
+const MOST_BEHIND: usize = 20_000;
+
 /// Where the expected entries come from, in the order of the archive.
 pub trait Proof {
     /// The next entry; `None` after the last.
@@ -120,6 +123,8 @@ pub struct Extractor<'a> {
     deferred: usize,
     /// A volume ended too early: the index may be ahead of the archive.
     lost: bool,
+    /// What the index has behind damage, in its order.
+    behind: Vec<SnapshotEntry>,
     dirs: Vec<(ArchivePath, u32, i128)>,
     done: Extracted,
 }
@@ -146,6 +151,7 @@ impl<'a> Extractor<'a> {
             hard_links: Vec::new(),
             deferred: 0,
             lost: false,
+            behind: Vec::new(),
             dirs: Vec::new(),
             done: Extracted::default(),
         })
@@ -191,6 +197,15 @@ impl<'a> Extractor<'a> {
     pub fn lose(&mut self, object: &str, error: &dyn std::error::Error) {
         self.bad(object, &with_causes(error));
         self.lost = true;
+    }
+
+    /// What stands behind damage, as the index has it, once all volumes were read: it may lie in blocks that are whole. What
+    /// is not restored by its place then is to be noted with [`LOST`].
+    pub fn take_lost(&mut self) -> Vec<SnapshotEntry> {
+        if self.lost || !self.behind.is_empty() {
+            self.expect_no_more();
+        }
+        std::mem::take(&mut self.behind)
     }
 
     /// Takes note of something that is bad about the whole.
@@ -252,6 +267,9 @@ impl<'a> Extractor<'a> {
             }
         }
         self.expect_no_more();
+        for entry in std::mem::take(&mut self.behind) {
+            self.bad(&entry.path.to_string(), LOST);
+        }
         for (only, met) in self.options.only.iter().zip(std::mem::take(&mut self.met)) {
             if !met {
                 self.done
@@ -311,8 +329,8 @@ impl<'a> Extractor<'a> {
             && let Ok(Some(entry)) = &next
             && !agrees(entry, path, member, self.volume)
         {
-            if is_within(&self.options.only, &entry.path) {
-                self.done.note(&entry.path.to_string(), LOST);
+            if wanted(&self.options.only, &mut self.met, &entry.path) {
+                leave_behind(&mut self.behind, &mut self.done, entry);
             }
             next = proof.next_entry();
         }
@@ -357,13 +375,13 @@ impl<'a> Extractor<'a> {
         loop {
             match proof.next_entry() {
                 Ok(None) => return,
-                Ok(Some(entry)) if is_within(&self.options.only, &entry.path) => {
-                    let why = match self.lost {
-                        true => LOST,
-                        false => "it is in the index and not in the archive",
-                    };
-                    self.bad(&entry.path.to_string(), why);
-                }
+                Ok(Some(entry)) if self.is_wanted(&entry.path) => match self.lost {
+                    true => leave_behind(&mut self.behind, &mut self.done, &entry),
+                    false => self.bad(
+                        &entry.path.to_string(),
+                        "it is in the index and not in the archive",
+                    ),
+                },
                 Ok(Some(_)) => {}
                 Err(error) => return self.bad("", &with_cause(&error)),
             }
@@ -536,8 +554,16 @@ impl<'a> Extractor<'a> {
     }
 }
 
+/// Keeps `entry` for another try, or reports it when there are too many to keep.
+fn leave_behind(behind: &mut Vec<SnapshotEntry>, done: &mut Extracted, entry: &SnapshotEntry) {
+    match behind.len() < MOST_BEHIND {
+        true => behind.push(entry.clone()),
+        false => done.note(&entry.path.to_string(), LOST),
+    }
+}
+
 /// What is said of what stands behind damage.
-const LOST: &str = "it lies behind the damage and was not restored";
+pub const LOST: &str = "it lies behind the damage and was not restored";
 
 /// Whether `path` is one of `only` or lies below one, which is noted in `met`; everything is when there are none.
 pub(super) fn wanted(only: &[ArchivePath], met: &mut [bool], path: &ArchivePath) -> bool {
@@ -549,11 +575,6 @@ pub(super) fn wanted(only: &[ArchivePath], met: &mut [bool], path: &ArchivePath)
         }
     }
     wanted
-}
-
-/// Whether `path` is one of `only` or lies below one; everything when there are none.
-fn is_within(only: &[ArchivePath], path: &ArchivePath) -> bool {
-    only.is_empty() || only.iter().any(|only| path.is_within(only))
 }
 
 /// Whether `member` is what `entry` says, as far as the headers tell.

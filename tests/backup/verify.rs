@@ -1,0 +1,297 @@
+//! What verify and drill prove, and what they say.
+
+use std::sync::Arc;
+
+use ows::backup::drill::drill;
+use ows::backup::name::Part;
+use ows::backup::seal::Seal;
+use ows::backup::source::Which;
+use ows::backup::verify::{Level, Subject, Verified, record, verify};
+use ows::cancel::Cancel;
+use ows::error::Outcome;
+use ows::report::Silent;
+use ows::state::State;
+use ows_providers::Operation;
+
+use super::archives::{Body, Key, Made, Members, Reader, make, members, name, noise, told};
+use super::store::snapshot;
+
+fn sealed(members: Members) -> (Reader, Made) {
+    let key = Key::new();
+    let reader = Reader::with_key(&key);
+    let made = make(name(), &key.seal, &[members]);
+    reader.put(&made);
+    (reader, made)
+}
+
+async fn look(reader: &Reader, subject: Subject, level: Level) -> Outcome<Vec<Verified>> {
+    let catalog = reader.catalog().await;
+    reader.counter.reset();
+    verify(
+        &reader.settings,
+        &catalog,
+        &subject,
+        level,
+        Arc::new(Silent),
+        &Cancel::new(),
+    )
+    .await
+}
+
+async fn latest(reader: &Reader, level: Level) -> Verified {
+    let mut all = look(reader, Subject::One(Which::Latest), level)
+        .await
+        .unwrap();
+    assert_eq!(all.len(), 1);
+    all.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_level_proves_what_it_says() {
+    let (reader, _) = sealed(members());
+    for (level, gets) in [(Level::List, 0), (Level::Hash, 2), (Level::Read, 2)] {
+        let verified = latest(&reader, level).await;
+        assert!(verified.is_whole(), "{:?}", verified.bad);
+        assert_eq!(verified.proven, Some(level));
+        assert_eq!(
+            reader.counter.counts().of(Operation::Get),
+            gets,
+            "{level:?}"
+        );
+        assert_eq!(verified.files, if level == Level::Read { 6 } else { 0 });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hashing_needs_no_key_and_reading_says_what_it_lacks() {
+    let (mut reader, _) = sealed(members());
+    reader.settings.identities.clear();
+    assert_eq!(latest(&reader, Level::Hash).await.proven, Some(Level::Hash));
+    let failure = look(&reader, Subject::One(Which::Latest), Level::Read)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2);
+    assert!(
+        told(&failure).contains("no identity is configured"),
+        "{}",
+        told(&failure)
+    );
+    assert!(
+        told(&failure).contains("backup.identities"),
+        "{}",
+        told(&failure)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_is_found_at_the_level_that_looks() {
+    let (reader, made) = sealed(members());
+    let data = &made.manifest.volumes[0].object.name;
+    let mut damaged = made.objects[data].clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    reader.store.insert(data, &damaged);
+    assert!(latest(&reader, Level::List).await.is_whole());
+    for level in [Level::Hash, Level::Read] {
+        let verified = latest(&reader, level).await;
+        assert_eq!(verified.proven, None);
+        assert!(
+            verified
+                .bad
+                .iter()
+                .any(|bad| bad.path.contains(data.as_str())),
+            "{:?}",
+            verified.bad
+        );
+    }
+    let read = latest(&reader, Level::Read).await;
+    let said = format!("{:?}", read.bad);
+    assert!(said.contains("files before that are good"), "{said}");
+    assert!(
+        said.contains("lies behind the damage and could not be looked at"),
+        "{said}"
+    );
+    reader.store.remove(data);
+    let verified = latest(&reader, Level::List).await;
+    assert_eq!(verified.bad[0].message, "it is missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_proven_is_recorded_and_taken_back() {
+    let (reader, made) = sealed(members());
+    let state = State::open(&reader.settings.own_dir).await.unwrap();
+    let catalog = reader.catalog().await;
+    let proven = async || {
+        let proofs = state.backup_proofs(&catalog.remote.id).await.unwrap();
+        proofs
+            .into_iter()
+            .map(|proof| proof.level)
+            .collect::<Vec<_>>()
+    };
+    let verified = latest(&reader, Level::Read).await;
+    record(&state, &catalog, &[verified]).await.unwrap();
+    assert_eq!(proven().await, ["read"]);
+    reader.store.remove(&made.manifest.index.name);
+    let verified = latest(&reader, Level::List).await;
+    record(&state, &catalog, &[verified]).await.unwrap();
+    assert_eq!(proven().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_lies_is_found_by_reading() {
+    let (reader, made) = sealed(members());
+    // The same paths with another content: what an index of another moment looks like.
+    let mut others = members();
+    others[1].1 = Body::File(b"other".to_vec());
+    let other = make(name(), &reader_seal(&reader), &[others]);
+    let index = name().object(Part::Index { encrypted: true });
+    reader.store.insert(&index, &other.objects[&index]);
+    let verified = latest(&reader, Level::Read).await;
+    assert_eq!(verified.proven, None);
+    let said = format!("{:?}", verified.bad);
+    assert!(
+        said.contains("its content is not what the index says"),
+        "{said}"
+    );
+    assert!(
+        said.contains("is not the object that the manifest names"),
+        "{said}"
+    );
+    drop(made);
+}
+
+fn reader_seal(reader: &Reader) -> Seal {
+    Seal::new(&reader.settings.encryption).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_them_are_looked_at_also_those_that_nothing_here_opens() {
+    let (reader, _) = sealed(members());
+    let stranger = snapshot("2026-01-30T00:00:00Z");
+    reader.put(&make(stranger, &Key::new().seal, &[members()]));
+    let broken = snapshot("2026-01-29T00:00:00Z").object(Part::Manifest);
+    reader.store.insert(&broken, b"{}");
+    reader
+        .store
+        .insert("backup-20260131T235959Z.tar.gz", b"no gzip");
+    let all = look(&reader, Subject::All, Level::Read).await.unwrap();
+    let proven: Vec<_> = all.iter().map(|one| one.proven).collect();
+    assert_eq!(proven, [Some(Level::Read), Some(Level::Hash), None, None]);
+    assert!(
+        all[1]
+            .warnings
+            .concat()
+            .contains("its content was not looked at"),
+        "{:?}",
+        all[1].warnings
+    );
+    assert!(
+        all[3].bad[0].message.contains("manifest is damaged"),
+        "{:?}",
+        all[3].bad
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_restores_compares_and_leaves_nothing() {
+    let database = database().await;
+    let live: Members = vec![
+        ("workspace", Body::Dir),
+        ("workspace/same", Body::File(noise(1, 1000))),
+        ("workspace/other", Body::File(noise(2, 1000))),
+        ("workspace/newer", Body::File(noise(3, 1000))),
+        ("workspace/good.db", Body::File(database.clone())),
+        ("openclaw.json", Body::File(b"{}".to_vec())),
+    ];
+    let (reader, _) = sealed_later(live);
+    let workspace = &reader.settings.workspace;
+    std::fs::write(workspace.join("same"), noise(1, 1000)).unwrap();
+    std::fs::write(workspace.join("other"), noise(9, 1000)).unwrap();
+    std::fs::write(reader.settings.state_dir.join("openclaw.json"), b"{}").unwrap();
+    let drilled = practise(&reader).await;
+    assert_eq!(drilled.databases, 1);
+    assert_eq!(drilled.compared, 3);
+    let bad = &drilled.done().bad;
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert_eq!(bad[0].path, "workspace/other");
+    assert_no_scratch(&reader);
+
+    let mut broken = database;
+    let at = broken.len() - 4096;
+    broken[at..at + 200].fill(0xee);
+    let (reader, _) = sealed_later(vec![("workspace/bad.db", Body::File(broken))]);
+    let drilled = practise(&reader).await;
+    let said = format!("{:?}", drilled.done().bad);
+    assert!(said.contains("the database is not whole"), "{said}");
+    assert_no_scratch(&reader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_that_fails_leaves_nothing_either() {
+    let (reader, made) = sealed(members());
+    std::fs::create_dir_all(reader.settings.own_dir.join("drill-left/restored")).unwrap();
+    let catalog = reader.catalog().await;
+    for name in made.objects.keys() {
+        reader.store.remove(name);
+    }
+    let result = drill(
+        &reader.settings,
+        &catalog,
+        &Which::Latest,
+        Arc::new(Silent),
+        &Cancel::new(),
+    )
+    .await;
+    assert!(result.is_err());
+    assert_no_scratch(&reader);
+}
+
+/// A snapshot of a time that what is written in this test is older than.
+fn sealed_later(members: Members) -> (Reader, Made) {
+    let key = Key::new();
+    let reader = Reader::with_key(&key);
+    let made = make(snapshot("2199-01-31T23:59:59Z"), &key.seal, &[members]);
+    reader.put(&made);
+    (reader, made)
+}
+
+async fn practise(reader: &Reader) -> ows::backup::drill::Drilled {
+    drill(
+        &reader.settings,
+        &reader.catalog().await,
+        &Which::Latest,
+        Arc::new(Silent),
+        &Cancel::new(),
+    )
+    .await
+    .unwrap()
+}
+
+fn assert_no_scratch(reader: &Reader) {
+    let left: Vec<_> = std::fs::read_dir(&reader.settings.own_dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .filter(|name| name.to_string_lossy().starts_with("drill-"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A database of some pages: our own, which any state directory has.
+async fn database() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    ows::state::State::open(folder.path())
+        .await
+        .unwrap()
+        .close()
+        .await;
+    let file = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| {
+            std::fs::read(path)
+                .unwrap()
+                .starts_with(b"SQLite format 3\0")
+        })
+        .expect("a database");
+    std::fs::read(file).unwrap()
+}
