@@ -17,6 +17,7 @@ mod prune;
 mod ranged;
 mod recover;
 mod restore;
+mod roundtrip;
 mod seal;
 mod shelf;
 mod sink;

@@ -277,3 +277,20 @@ fn a_failed_backup_leaves_nothing_that_is_listed_and_says_what_to_do() {
         1
     );
 }
+
+#[test]
+fn a_plain_snapshot_says_that_it_holds_secrets() {
+    let owner = World::bare();
+    let recipient = keygen(&owner);
+    let sealed = format!("encrypt: true, recipients: ['{recipient}']");
+    for (keys, is_told) in [("", true), (sealed.as_str(), false)] {
+        let world = to_folder(&format!("include: ['workspace', 'credentials'], {keys}"));
+        world.write("workspace/app/.env", "x");
+        world.write("workspace/app/.env.example", "x");
+        world.write("state/credentials/oauth.json", "x");
+        let ran = world.ok(&["backup", "now"]);
+        let told = "not encrypted and holds 2 files that look like a secret: `credentials/oauth.json`, \
+                    `workspace/app/.env`";
+        assert_eq!(ran.stderr.contains(told), is_told, "{}", ran.stderr);
+    }
+}
