@@ -7,6 +7,7 @@
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
 //! - [`connect`]: from the configuration to what every command is told.
+//! - [`choose`]: which snapshot a command is about.
 //! - [`contents`]: what a snapshot holds.
 //! - [`database`]: consistent copies of SQLite databases that others write to.
 //! - [`drill`]: restores for practice, and cleans up.
@@ -15,6 +16,7 @@
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
 //! - `header`: the headers of a tar member.
 //! - [`heartbeat`]: tells a monitoring service how a backup goes.
+//! - `impaired`: files that were not whole when the snapshot was made.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`items`]: the items of the configuration as files and folders.
@@ -46,6 +48,7 @@ mod ahead;
 pub mod archive;
 mod block;
 pub mod catalog;
+pub mod choose;
 pub mod connect;
 pub mod contents;
 pub mod database;
@@ -55,6 +58,7 @@ pub mod extract;
 pub mod gzip;
 mod header;
 pub mod heartbeat;
+mod impaired;
 pub mod index;
 pub mod intents;
 pub mod items;

@@ -89,8 +89,8 @@ async fn volumes_are_restored_one_after_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn single_paths_are_fetched_by_ranges() {
     let second: Members = vec![
-        ("workspace/later", Body::File(noise(3, 3_000_000))),
         ("workspace/last", Body::File(b"the last".to_vec())),
+        ("workspace/later", Body::File(noise(3, 3_000_000))),
     ];
     let (reader, made) = sealed(&[members(), second]);
     let restored = reader
@@ -112,7 +112,8 @@ async fn single_paths_are_fetched_by_ranges() {
         .map(|object| object.len() as u64)
         .sum();
     let down = reader.counter.counts().bytes_down;
-    assert!(0 < down && down < stored / 2, "{down} of {stored} bytes");
+    // Two headers and two blocks, and not what stands behind those.
+    assert!(0 < down && down < 2_500_000, "{down} of {stored} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
