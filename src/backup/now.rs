@@ -35,6 +35,7 @@ use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::pattern::Patterns;
 use crate::report::{PathProblem, Phase, Report, Reporter};
+use crate::secret_names::SecretFiles;
 use crate::state::{BackupIntentId, State};
 
 /// How far the clocks of host and provider may be apart before a person hears of it.
@@ -149,7 +150,6 @@ async fn locked(
         failure: result.as_ref().err(),
     };
     run::end(&state, &backup.run, outcome, report).await;
-    state.close().await;
     result
 }
 
@@ -199,6 +199,9 @@ impl Backup<'_> {
         tell_made(&stored.manifest, made, report);
         self.state.resolve_backup_intent(intent).await?;
         tell_left_out(&stored.left_out, report);
+        if !stored.manifest.encryption.is_on() {
+            tell_secrets(&stored.secrets, report);
+        }
         self.prune(&stored, made, report).await?;
         let lost = made.unreadable + made.sqlite_unverified;
         if lost > 0 {
@@ -342,6 +345,7 @@ impl Backup<'_> {
         Ok(Stored {
             manifest,
             left_out: written.left_out,
+            secrets: written.secrets,
         })
     }
 
@@ -412,6 +416,7 @@ impl Backup<'_> {
 struct Stored {
     manifest: Manifest,
     left_out: LeftOut,
+    secrets: SecretFiles,
 }
 
 /// The blocking side of a backup.
@@ -668,6 +673,16 @@ fn tell_made(manifest: &Manifest, made: &mut Made, report: &mut Report) {
     }
     report.counts.failed = made.unreadable + made.sqlite_unverified;
     report.counts.skipped = made.vanished;
+}
+
+/// Whoever runs the storage can read them.
+fn tell_secrets(secrets: &SecretFiles, report: &mut Report) {
+    if let Some((what, names)) = secrets.told() {
+        report.warnings.push(format!(
+            "the snapshot is not encrypted and holds {what}: {names}; set `encrypt` and `recipients`, or name them in \
+             `exclude`"
+        ));
+    }
 }
 
 fn tell_left_out(left_out: &LeftOut, report: &mut Report) {

@@ -7,7 +7,7 @@
 //!            `- entries -> index -> gzip -> seal -> SHA-256 and length -> object of the index
 //! ```
 //!
-//! All of it blocks. `==>` goes over to threads of its own ([`gzip`](super::gzip)); the rest of the first line is on one of
+//! All of it blocks. `==>` goes over to threads of its own (`gzip`); the rest of the first line is on one of
 //! those, and everything else on the thread that calls [`write`]. A sink that is slow stops the scan. Memory is
 //!
 //! ```text
@@ -44,6 +44,7 @@ use super::scan::{Found, LeftOut, Scan};
 use super::seal::{Seal, Sealed};
 use super::sink::{ObjectSink, ObjectWriter};
 use crate::cancel::Cancel;
+use crate::secret_names::{SecretFiles, looks_secret};
 
 /// How often progress is told: after so many bytes of tar, or so many paths.
 const TELL_BYTES: u64 = 1 << 20;
@@ -87,6 +88,8 @@ pub struct Written {
     pub problems: Vec<Problem>,
     /// What was left out on purpose.
     pub left_out: LeftOut,
+    /// Files in it whose names say that they hold secrets.
+    pub secrets: SecretFiles,
 }
 
 /// Why nothing was written that counts.
@@ -138,6 +141,7 @@ pub fn write(
         totals: tally.totals,
         problems: tally.problems.into_values().collect(),
         left_out: scan.left_out().clone(),
+        secrets: tally.secrets,
     })
 }
 
@@ -433,12 +437,16 @@ impl<'a> Meter<'a> {
 struct Tally {
     totals: Totals,
     problems: BTreeMap<ProblemClass, Problem>,
+    secrets: SecretFiles,
 }
 
 impl Tally {
     fn stored(&mut self, entry: &SnapshotEntry) {
         match &entry.kind {
             EntryKind::File { size, .. } => {
+                if is_secret(&entry.path) {
+                    self.secrets.add(&entry.path);
+                }
                 self.totals.files += 1;
                 self.totals.bytes = self.totals.bytes.saturating_add(*size);
             }
@@ -462,6 +470,12 @@ impl Tally {
             problem.names.push(path.to_string());
         }
     }
+}
+
+/// Whether a file is one of OpenClaw's credentials, or has a name that says that it holds a secret.
+fn is_secret(path: &ArchivePath) -> bool {
+    let is_credential = path.segments().next() == Some(b"credentials".as_slice());
+    is_credential || std::str::from_utf8(path.name()).is_ok_and(looks_secret)
 }
 
 #[cfg(test)]

@@ -19,10 +19,11 @@ use chrono::{DateTime, Utc};
 use super::catalog::Catalog;
 use super::entry::{ArchivePath, EntryKind, SnapshotEntry};
 use super::extract::{
-    ExtractError, ExtractOptions, Extracted, Extractor, LOST, Proof, with_causes,
+    ExtractError, ExtractOptions, Extracted, Extractor, INCOMPLETE, LOST, Proof, with_causes,
 };
 use super::impaired::{Impaired, Noting};
 use super::index::IndexError;
+use super::manifest::ProblemClass;
 use super::pick;
 use super::settings::BackupSettings;
 use super::source::{Chosen, ObjectCheck, Source, SourceError, Which, failure, is_network};
@@ -118,6 +119,17 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// What vouches for the files, and whether it is itself what the manifest names.
 type Vouching = (Option<Box<dyn Proof>>, Vec<ObjectCheck>);
+/// Removes a new target that holds the mark of a partial restore and nothing else.
+fn is_taken_back(target: &Path) -> bool {
+    let is_mark = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.file_name().to_str() == Some(super::extract::PARTIAL))
+    };
+    fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_mark))
+        && match fs::remove_file(target.join(super::extract::PARTIAL)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => false,
+            _ => fs::remove_dir(target).is_ok(),
+        }
+}
 
 struct Job {
     source: Source,
@@ -154,8 +166,11 @@ impl Job {
             Err(_) => Some(path),
         });
         let done = result.map_err(|error| {
-            let target = self.target.display();
-            let mut hint = format!("`{target}` is partial, and marked as such");
+            // With a wrong key, say, nothing was begun, and the next try should find the place free.
+            let mut hint = match is_new && is_taken_back(&self.target) {
+                true => "nothing was restored".to_owned(),
+                false => format!("`{}` is partial, and marked as such", self.target.display()),
+            };
             if let Some(hint_before) = &error.hint {
                 hint = format!("{hint}; {hint_before}");
             }
@@ -408,6 +423,9 @@ impl Job {
         let from = super::contents::each(&self.source, &mut |entry| {
             if super::extract::wanted(&only, &mut met, &entry.path) {
                 impaired.look(entry);
+                if entry.problem == Some(ProblemClass::Unreadable) {
+                    done.note(&entry.path.to_string(), INCOMPLETE);
+                }
                 count(&mut done, entry);
             }
         })

@@ -172,8 +172,10 @@ impl BackupStatus {
         match &self.newest {
             Some(newest) if newest.age_seconds <= limit => Ok(()),
             Some(newest) => Err(Failure::failed(format!(
-                "the newest snapshot `{}` is {} s old, {limit} s are allowed",
-                newest.name, newest.age_seconds
+                "the newest snapshot `{}` is {} old, {} are allowed",
+                newest.name,
+                span(newest.age_seconds),
+                span(limit)
             ))
             .with_hint(hint)),
             None => Err(Failure::failed(format!(
@@ -182,6 +184,17 @@ impl BackupStatus {
             ))
             .with_hint(hint)),
         }
+    }
+}
+
+/// A span of time for people, rounded down.
+fn span(seconds: i64) -> String {
+    if seconds < 2 * 3_600 {
+        format!("{} minutes", seconds / 60)
+    } else if seconds < 2 * 86_400 {
+        format!("{} hours", seconds / 3_600)
+    } else {
+        format!("{} days", seconds / 86_400)
     }
 }
 

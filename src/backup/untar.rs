@@ -8,6 +8,7 @@
 //! - the size of a pax record that is not that of the header, but where the header has no room for it (8 GiB and more);
 //! - content behind a link, a folder or a device; a size beyond what any file has;
 //! - a wrong checksum, a lone block of zeros, a missing end, anything but zeros behind the end;
+//! - extensions in headers that are neither POSIX's nor GNU's;
 //! - pax records that are malformed, occur twice, or set path or size for all members; two long names for one member;
 //! - headers of more than 1 MiB for one member.
 //!
@@ -177,6 +178,10 @@ impl<R: Read> TarReader<R> {
                 || kind.is_pax_global_extensions())
             {
                 return self.member(&header, extension).map(Some);
+            }
+            // Some readers take an extension in such a header for a member of its own.
+            if header.as_gnu().is_none() && header.as_ustar().is_none() {
+                return Err(self.damaged("an extension in a header of no known form"));
             }
             extended = true;
             self.extend(&header, &mut extension)?;

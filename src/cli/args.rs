@@ -68,12 +68,12 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run one sync
     Sync(SyncArgs),
-    /// Run sync again and again, every `interval` seconds, until it is stopped
+    /// Run sync and backups again and again, every `interval` seconds, until it is stopped
     #[command(after_help = DAEMON_HELP)]
     Daemon,
     /// Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for it
     Session(SessionArgs),
-    /// Show the remote, what it enforces, the base, the last run, conflicts and the trash
+    /// Show the remote, what it enforces, the base, the last run, conflicts, the trash and backups
     Status,
     /// Compare both sides by content, and change nothing
     Check(CheckArgs),
@@ -153,8 +153,8 @@ pub struct SyncArgs {
 
 /// What the daemon does with signals, and what it does not do yet.
 const DAEMON_HELP: &str = "\
-The first run starts after 5 seconds. SIGTERM and SIGINT end it cleanly within 10 seconds, with exit code 0; \
-SIGHUP reads the configuration again. Not in this version: scheduled backups, reacting to changes between \
+The first sync starts after 5 seconds, the first backup after 30 or when the last one is due. SIGTERM and SIGINT end it cleanly within 10 seconds, with exit code 0; \
+SIGHUP reads the configuration again. Not in this version: reacting to changes between \
 intervals (`watch`), a port for health and metrics (`--listen`).";
 
 #[derive(Debug, Args)]

@@ -40,16 +40,27 @@ pub async fn run(
     answer.report.warnings.extend(ended.warnings);
     answer.set("runs", ended.runs);
     answer.set("failures", ended.failures);
+    answer.set("backups", ended.backups);
+    answer.set("backup_failures", ended.backup_failures);
+    answer.set("verifications", ended.verifications);
+    answer.set("verification_failures", ended.verification_failures);
     if let Some(idle) = ended.idle {
         answer.set("idle", idle);
     }
-    output.line(&format!(
-        "stopped after {} ({} failed)",
-        match ended.runs {
-            1 => "1 run".to_owned(),
-            runs => format!("{runs} runs"),
-        },
-        ended.failures
-    ));
+    let mut told = vec![amount(ended.runs, "run", ended.failures)];
+    if ended.backups > 0 {
+        told.push(amount(ended.backups, "backup", ended.backup_failures));
+    }
+    if ended.verifications > 0 {
+        let failures = ended.verification_failures;
+        told.push(amount(ended.verifications, "verification", failures));
+    }
+    output.line(&format!("stopped after {}", told.join(", ")));
     Ok(())
+}
+
+/// `1 run (0 failed)`, `2 backups (1 failed)`.
+fn amount(count: u64, what: &str, failures: u64) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{s} ({failures} failed)")
 }

@@ -101,7 +101,9 @@ async fn run(
             conflicts::run(global, arguments, output, cancel, answer).await
         }
         Command::Trash(arguments) => trash::run(global, arguments, output, cancel, answer).await,
-        Command::Backup(arguments) => backup::run(arguments, output, answer),
+        Command::Backup(arguments) => {
+            backup::run(global, arguments, output, progress, cancel, answer).await
+        }
         Command::ImportRclone(arguments) => import::run(global, arguments, output, answer),
         Command::Completions { shell } => {
             let mut text = Vec::new();

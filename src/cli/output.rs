@@ -50,10 +50,33 @@ impl Answer {
                 "source": null, "section": null, "target": null, "written": false, "moved_aside": null, "notes": [],
                 "config": null,
             }),
+            "backup now" => json!({
+                "snapshot": null, "files": 0, "bytes_read": 0, "bytes_stored": 0, "unreadable": 0, "changed": 0,
+                "vanished": 0, "sqlite_unverified": 0, "missing_items": [], "removed": [], "retained": [],
+            }),
+            "backup prune" => json!({ "kept": [], "removed": [], "retained": [], "freed": 0 }),
+            "backup status" => json!({
+                "profile": null, "remote": null, "snapshots": 0, "total_size": 0, "newest": null, "last_success": null,
+                "last_failure": null, "next_run": null, "proven": null, "unlisted": 0, "unusable": 0, "legacy": 0,
+            }),
+            "backup ls" => json!({ "snapshot": null, "entries": [] }),
+            "backup restore" => json!({
+                "snapshot": null, "files": 0, "bad": [], "target": null, "replaced": null,
+            }),
+            "backup verify" => json!({
+                "snapshot": null, "files": 0, "bad": [], "target": null, "level": null, "verified": [],
+            }),
+            "backup drill" => json!({
+                "snapshot": null, "files": 0, "bad": [], "target": null, "databases": 0, "compared": 0,
+            }),
+            "backup list" => json!({ "snapshots": [], "damaged": [], "unlisted": [] }),
             "backup keygen" => json!({
                 "recipient": null, "fingerprint": null, "path": null, "identity": null, "sheet": null,
             }),
-            "daemon" => json!({ "idle": null, "runs": 0, "failures": 0 }),
+            "daemon" => json!({
+                "idle": null, "runs": 0, "failures": 0, "backups": 0, "backup_failures": 0, "verifications": 0,
+                "verification_failures": 0,
+            }),
             "demo" => json!({ "steps": [], "kept": null }),
             "completions" | "man" => json!({ "text": null }),
             _ => json!({}),
@@ -119,6 +142,10 @@ impl Output {
                 && !global.quiet
                 && std::io::stderr().is_terminal(),
         }
+    }
+
+    pub fn is_json(&self) -> bool {
+        self.json
     }
 
     pub fn is_verbose(&self) -> bool {

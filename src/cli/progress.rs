@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{
@@ -32,8 +33,28 @@ impl Progress {
         Self { bar, may_draw }
     }
 
-    /// The listener of a run. Must be called on the runtime.
+    /// The listener of a sync. Must be called on the runtime.
     pub fn reporter(&self) -> Arc<dyn Reporter> {
+        self.listener(None)
+    }
+
+    /// The listener of other work, which is called `work`: such as a backup, whose size nobody knows before its end. Must
+    /// be called on the runtime.
+    pub fn reporter_saying(&self, work: &'static str) -> Arc<dyn Reporter> {
+        self.listener(Some(work))
+    }
+
+    /// A listener that draws nothing, for commands whose lines are what is seen.
+    pub fn log_only(&self) -> Arc<dyn Reporter> {
+        Arc::new(Teller {
+            bar: ProgressBar::hidden(),
+            work: None,
+            seen: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
+        })
+    }
+
+    fn listener(&self, work: Option<&'static str>) -> Arc<dyn Reporter> {
         if self.may_draw {
             let bar = self.bar.clone();
             tokio::spawn(async move {
@@ -46,6 +67,9 @@ impl Progress {
         }
         Arc::new(Teller {
             bar: self.bar.clone(),
+            work,
+            seen: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
         })
     }
 
@@ -71,6 +95,21 @@ fn speed(state: &ProgressState, out: &mut dyn std::fmt::Write) {
 
 struct Teller {
     bar: ProgressBar,
+    work: Option<&'static str>,
+    seen: AtomicU64,
+    moved: AtomicU64,
+}
+
+impl Teller {
+    /// What is done, how far it has come; the end is not known.
+    fn tell_work(&self, work: &str) {
+        let moved = HumanBytes(self.moved.load(Ordering::Relaxed));
+        let text = match self.seen.load(Ordering::Relaxed) {
+            0 => format!("{work}: {moved}"),
+            seen => format!("{work}: {seen} paths, {moved} transferred"),
+        };
+        self.bar.set_message(text);
+    }
 }
 
 impl Reporter for Teller {
@@ -84,10 +123,19 @@ impl Reporter for Teller {
             Phase::Finishing => ("finishing", "finishing"),
         };
         tracing::info!(phase = name, "phase");
-        self.bar.set_message(text);
+        match self.work {
+            Some(work) if !matches!(phase, Phase::Waiting | Phase::Finishing) => {
+                self.bar.set_message(work);
+            }
+            _ => self.bar.set_message(text),
+        }
     }
 
     fn observed(&self, files: u64) {
+        if let Some(work) = self.work {
+            self.seen.store(files, Ordering::Relaxed);
+            return self.tell_work(work);
+        }
         self.bar
             .set_message(format!("looking at both sides: {files} paths"));
     }
@@ -103,7 +151,11 @@ impl Reporter for Teller {
     }
 
     fn moved(&self, bytes: u64) {
-        self.bar.inc(bytes);
+        self.moved.fetch_add(bytes, Ordering::Relaxed);
+        match self.work {
+            Some(work) if self.bar.length().is_none() => self.tell_work(work),
+            _ => self.bar.inc(bytes),
+        }
     }
 
     fn done(&self, action: &ActionLine) {

@@ -1,12 +1,15 @@
 //! `ows status`.
 
-use ows::config::ProviderConfig;
+use ows::backup::connect::backup_settings_to_look;
+use ows::backup::status::status as backup_status;
+use ows::config::{Config, ProviderConfig};
 use ows::error::{Failure, FailureKind, Outcome};
 use ows::report::ApiCalls;
 use ows::sync::status::{Amount, Status, status};
 use serde_json::{Value, json};
 
 use super::args::Global;
+use super::backup::status::interval;
 use super::open;
 use super::output::{Answer, Output};
 use super::text::{files, sanitise, size};
@@ -22,10 +25,11 @@ pub async fn run(global: &Global, output: &Output, answer: &mut Answer) -> Outco
     {
         answer.set("provider", "off");
         output.line("provider:    off (nothing is synced; set `sync.provider` to change that)");
-        return Ok(());
+        let failures = Vec::from_iter(backup(&config, output, answer).await);
+        return fail_with(failures, answer);
     }
     let settings = open::pair(&config)?;
-    let (status, failures) = status(&settings).await;
+    let (status, mut failures) = status(&settings).await;
     answer.report.api_calls = ApiCalls::from(&settings.counter.counts());
     if let Value::Object(own) = json!(status) {
         for (key, value) in own {
@@ -36,6 +40,7 @@ pub async fn run(global: &Global, output: &Output, answer: &mut Answer) -> Outco
         }
     }
     show(&status, answer.report.mode.as_deref(), output);
+    failures.extend(backup(&config, output, answer).await);
     fail_with(failures, answer)
 }
 
@@ -56,6 +61,46 @@ fn fail_with(mut failures: Vec<Failure>, answer: &mut Answer) -> Outcome<()> {
         answer.report.errors.push(failure.as_problem());
     }
     Err(failure)
+}
+
+/// How backups stand, where some are made or can be read; gives why that cannot be told.
+async fn backup(config: &Config, output: &Output, answer: &mut Answer) -> Option<Failure> {
+    let backup = config.backup.as_ref()?;
+    backup.location.as_ref()?;
+    let row = |text: &str| output.line(&format!("{:<12} {}", "backup:", sanitise(text)));
+    let found = match backup_settings_to_look(config) {
+        Ok(settings) => backup_status(&settings, interval(config)).await,
+        Err(failure) => Err(failure),
+    };
+    match found {
+        Ok(found) => {
+            let newest = found.newest.as_ref().map_or_else(
+                || "no snapshot".to_owned(),
+                |newest| {
+                    let at = newest.created_at.format("%Y-%m-%d %H:%M:%S UTC");
+                    format!("newest {at}, {} in all", found.snapshots)
+                },
+            );
+            let hint = "(`ows backup status` tells more)";
+            match &found.last_failure {
+                Some(failed)
+                    if found
+                        .last_success
+                        .as_ref()
+                        .is_none_or(|last| last.at < failed.at) =>
+                {
+                    row(&format!("{newest}; THE LAST ONE FAILED {hint}"));
+                }
+                _ => row(&format!("{newest} {hint}")),
+            }
+            answer.set("backup", json!(found));
+            None
+        }
+        Err(failure) => {
+            row(&format!("not known: {}", failure.reason()));
+            Some(failure)
+        }
+    }
 }
 
 fn show(status: &Status, mode: Option<&str>, output: &Output) {

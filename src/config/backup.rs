@@ -13,6 +13,7 @@ use super::provider::ProviderConfig;
 use super::resolve::{PROVIDERS, ProviderKind, Request, Supply};
 use super::size::{raised, seconds_or_never, size, span};
 use super::sync::{Inherited, heartbeat_url, patterns, per_cent, supply};
+use super::unserved::{NOT_SERVED, served};
 
 /// Something that a snapshot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -252,12 +253,15 @@ fn location(
                 "provider",
                 format!(
                     "is missing, so there is no place for snapshots; allowed: {}",
-                    listed(
+                    listed(served(
+                        &NOT_SERVED,
+                        "backup",
+                        "provider",
                         PROVIDERS
                             .iter()
                             .map(|(name, _)| *name)
-                            .filter(|name| *name != "off")
-                    )
+                            .filter(|name| *name != "off"),
+                    ))
                 ),
             );
             return None;

@@ -106,13 +106,10 @@ impl Config {
         self.engine_warning.iter().chain(&self.warnings)
     }
 
-    /// Why nothing runs by itself, whatever the intervals say; `None` when something may.
+    /// Why no sync runs by itself, whatever its interval says; `None` when one may.
     pub fn idle_reason(&self) -> Option<String> {
-        if !self.plugin_enabled {
-            return Some(format!(
-                "`plugins.entries[\"{PLUGIN_ID}\"].enabled` is false in `{}`",
-                self.source.display()
-            ));
+        if let Some(reason) = self.switched_off() {
+            return Some(reason);
         }
         match &self.sync {
             None => Some(format!("`{}` has no `sync` section", self.source.display())),
@@ -121,6 +118,33 @@ impl Config {
             }
             Some(_) => None,
         }
+    }
+}
+
+impl Config {
+    /// Why neither backups nor verifications run by themselves; `None` when one of them does.
+    pub fn backup_idle_reason(&self) -> Option<String> {
+        if let Some(reason) = self.switched_off() {
+            return Some(reason);
+        }
+        let source = self.source.display();
+        let Some(backup) = &self.backup else {
+            return Some(format!("`{source}` has no `backup` section"));
+        };
+        if !backup.enabled {
+            return Some(format!("`{}.enabled` is not true", backup.key));
+        }
+        let has_interval = backup.interval.or(backup.verify_interval).is_some();
+        (!has_interval).then(|| format!("`{}.interval` is 0", backup.key))
+    }
+
+    fn switched_off(&self) -> Option<String> {
+        (!self.plugin_enabled).then(|| {
+            format!(
+                "`plugins.entries[\"{PLUGIN_ID}\"].enabled` is false in `{}`",
+                self.source.display()
+            )
+        })
     }
 }
 

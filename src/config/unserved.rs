@@ -23,7 +23,7 @@ pub(super) enum When {
 pub(super) type Unserved = (&'static str, &'static str, When);
 
 /// Section, key, and which values of it ask for what is not there.
-pub(super) const NOT_SERVED: [Unserved; 11] = [
+pub(super) const NOT_SERVED: [Unserved; 10] = [
     ("sync", "provider", When::Is("dropbox")),
     ("sync", "provider", When::Is("gdrive")),
     ("sync", "provider", When::Is("onedrive")),
@@ -31,7 +31,6 @@ pub(super) const NOT_SERVED: [Unserved; 11] = [
     ("sync", "notify", When::Set),
     ("sync", "watch", When::True),
     ("sync", "heartbeatUrl", When::Set),
-    ("backup", "enabled", When::True),
     ("backup", "provider", When::Is("dropbox")),
     ("backup", "provider", When::Is("gdrive")),
     ("backup", "provider", When::Is("onedrive")),

@@ -1,13 +1,14 @@
-//! Runs sync at intervals until it is stopped.
+//! Runs sync and backups at intervals until it is stopped.
 //!
-//! [`schedule`] says when, purely. What runs at intervals is a *lane* of its own ([`syncs`]); here is what they have in
-//! common: the wish to stop, and the configuration, which is read again when that is asked for. A run under way is never
+//! [`schedule`] says when, purely. Syncs (`syncs`) and backups (`backups`) go on side by side, each kind one after the
+//! other; here is what they have in common: the wish to stop, and the configuration, which is read again when that is asked for. A run under way is never
 //! disturbed by the second and is ended cleanly by the first; what it had finished counts, as after any other
 //! interruption.
 //!
 //! Whatever goes wrong in a run is told and tried again: only a configuration that is wrong at the start ends the daemon,
 //! since then a person is there to read it.
 
+mod backups;
 pub mod schedule;
 mod syncs;
 
@@ -20,6 +21,7 @@ use tokio::time::Instant;
 use crate::cancel::Cancel;
 use crate::config::Config;
 use crate::error::Outcome;
+use backups::Backups;
 use syncs::Syncs;
 
 /// How long a run that was told to stop may take to end. Supervisors kill after 10 seconds.
@@ -40,10 +42,18 @@ pub struct Hands<'a> {
 pub struct Life {
     /// The mode it ran in at the end.
     pub mode: Option<String>,
-    /// How many runs there were.
+    /// How many syncs there were.
     pub runs: u64,
     /// How many of them failed.
     pub failures: u64,
+    /// How many backups there were.
+    pub backups: u64,
+    /// How many of them failed.
+    pub backup_failures: u64,
+    /// How often snapshots were verified.
+    pub verifications: u64,
+    /// How often that failed.
+    pub verification_failures: u64,
     /// Why there was nothing to do at the end.
     pub idle: Option<String>,
     /// What was said about the configuration.
@@ -60,13 +70,29 @@ pub async fn run(hands: Hands<'_>) -> Outcome<Life> {
     let config = checked(hands.load)?;
     warn(&config, &mut life);
     let (newest, config) = watch::channel(Arc::new(config));
-    let syncs = Syncs::new(began, config).live(hands.stop);
-    let ((), synced) = tokio::join!(keep(&hands, &newest, &mut life), syncs);
+    let syncs = Syncs::new(began, config.clone()).live(hands.stop);
+    let backups = Backups::new(began, config).live(hands.stop);
+    let ((), synced, backed) = tokio::join!(keep(&hands, &newest, &mut life), syncs, backups);
     life.mode = synced.mode;
     life.runs = synced.runs;
     life.failures = synced.failures;
-    life.idle = synced.idle;
-    tracing::info!(runs = life.runs, failures = life.failures, "stopped");
+    life.idle = synced.idle.filter(|_| backed.idle.is_some());
+    life.backups = backed.backups;
+    life.backup_failures = backed.backup_failures;
+    life.verifications = backed.verifications;
+    life.verification_failures = backed.verification_failures;
+    match life.backups + life.verifications {
+        0 => tracing::info!(runs = life.runs, failures = life.failures, "stopped"),
+        _ => tracing::info!(
+            runs = life.runs,
+            failures = life.failures,
+            backups = life.backups,
+            backup_failures = life.backup_failures,
+            verifications = life.verifications,
+            verification_failures = life.verification_failures,
+            "stopped"
+        ),
+    }
     Ok(life)
 }
 

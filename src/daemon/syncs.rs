@@ -99,6 +99,9 @@ impl Syncs {
                 first_in = schedule::FIRST.as_secs(),
                 "{what}"
             ),
+            (Some(idle), _) if self.config.backup_idle_reason().is_none() => {
+                tracing::info!(%config, "{what}, without sync: {idle}");
+            }
             (idle, _) => tracing::info!(
                 %config,
                 "{what}, idle: {}; SIGHUP reads the configuration again",

@@ -42,7 +42,7 @@ pub struct Status {
     pub enforces: Option<Enforces>,
     /// The host that is at work in the remote, if one is.
     pub lease: Option<LeaseStatus>,
-    /// Backups are not served yet.
+    /// How backups stand; whoever knows of them fills it in.
     pub backup: Option<Value>,
 }
 

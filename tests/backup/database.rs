@@ -33,6 +33,7 @@ const SUM: i64 = ACCOUNTS * 100;
 /// Not a test: what [`Writer`] starts. It says `ready`, and writes until its standard input ends.
 #[test]
 #[ignore = "run by the other tests as a process of its own"]
+#[expect(clippy::print_stdout, reason = "this is how it says that it began")]
 fn a_writer() {
     let (Some(path), Ok(mode)) = (std::env::var_os(PATH), std::env::var(MODE)) else {
         return;

@@ -182,9 +182,13 @@ async fn a_call_that_hangs_can_be_stopped() {
             let stopping = cancel.clone();
             let faults = host.store.faults.clone();
             let stop = tokio::spawn(async move {
-                while !faults.unreached().is_empty() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+                let reached = async {
+                    while !faults.unreached().is_empty() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                let reached = tokio::time::timeout(Duration::from_secs(20), reached).await;
+                reached.expect("the call is made");
                 stopping.stop(ows::cancel::StopCause::Terminated);
             });
             let options = ows::backup::now::NowOptions::default();

@@ -1,5 +1,10 @@
 //! Backups, through the library: real snapshots in a store in memory, in a folder, or behind a real S3 server.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "this is a test: what goes wrong fails it"
+)]
+
 mod archives;
 mod catalog;
 mod database;
@@ -9,6 +14,7 @@ mod now;
 mod pipeline;
 mod prune;
 mod ranged;
+mod recover;
 mod restore;
 mod roundtrip;
 mod seal;

@@ -21,7 +21,7 @@ fn peer(name: &str) -> Option<PathBuf> {
     if found.is_none() {
         let required = std::env::var("OWS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
         assert!(!required, "{name} is required and was not found");
-        writeln!(std::io::stderr(), "skipped: {name} was not found").unwrap();
+        writeln!(std::io::stderr(), "skipped: {name} was not found").expect("stderr is open");
     }
     found
 }

@@ -22,7 +22,7 @@ use ows::report::Silent;
 use ows::state::{BackupIntentId, State};
 use ows_providers::layers::{CallCounter, FaultSet, Faults};
 use ows_providers::memory::{MemoryOptions, MemoryStore};
-use ows_providers::{ErrorKind, Provider};
+use ows_providers::{ErrorKind, PartRules, Provider};
 use ows_testkit::tree::TempTree;
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
@@ -154,7 +154,13 @@ fn host_clock() -> BackupClock {
 impl Host {
     /// A host with a few files that keeps the newest two snapshots, and has nothing but the recipient.
     pub async fn new(options: MemoryOptions) -> Self {
-        Self::at(Store::new(options).await).await
+        // Parts so small that a few files make several.
+        let parts = PartRules {
+            max: 16 << 10,
+            preferred: 16 << 10,
+            ..options.parts
+        };
+        Self::at(Store::new(MemoryOptions { parts, ..options }).await).await
     }
 
     pub async fn at(store: Store) -> Self {

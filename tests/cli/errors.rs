@@ -357,7 +357,7 @@ async fn a_newer_database() {
     exit code: 1
     --- stderr
     error: the state of the sync could not be read or written
-    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 5)
+    cause: the state database `[ROOT]/state/ows/state.db` was written by a newer ows (its schema is 999, this one knows up to 6)
     hint: upgrade ows on this host, or point `--state-dir` at another folder; nothing was changed
     ");
 }

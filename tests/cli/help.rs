@@ -24,10 +24,11 @@ fn help_lists_the_commands() {
     Commands:
       demo           Show the main job with no account and no server, in a temporary place
       sync           Run one sync
-      daemon         Run sync again and again, every `interval` seconds, until it is stopped
+      daemon         Run sync and backups again and again, every `interval` seconds, until it is stopped
       session        Run one sync for a session hook, when `onSessionStart` or `onSessionEnd` asks for
                      it
-      status         Show the remote, what it enforces, the base, the last run, conflicts and the trash
+      status         Show the remote, what it enforces, the base, the last run, conflicts, the trash and
+                     backups
       check          Compare both sides by content, and change nothing
       list           List remote files
       why            Tell what is known of one path, and what the next run would do about it and why
@@ -85,7 +86,7 @@ fn help_of_sync() {
 #[test]
 fn help_of_daemon() {
     assert_snapshot!(help(&["daemon", "--help"]), @r#"
-    Run sync again and again, every `interval` seconds, until it is stopped
+    Run sync and backups again and again, every `interval` seconds, until it is stopped
 
     Usage: ows daemon [OPTIONS]
 
@@ -107,9 +108,10 @@ fn help_of_daemon() {
       -q, --quiet                Say nothing but errors
           --no-progress          Draw no progress bar
 
-    The first run starts after 5 seconds. SIGTERM and SIGINT end it cleanly within 10 seconds, with exit
-    code 0; SIGHUP reads the configuration again. Not in this version: scheduled backups, reacting to
-    changes between intervals (`watch`), a port for health and metrics (`--listen`).
+    The first sync starts after 5 seconds, the first backup after 30 or when the last one is due.
+    SIGTERM and SIGINT end it cleanly within 10 seconds, with exit code 0; SIGHUP reads the
+    configuration again. Not in this version: reacting to changes between intervals (`watch`), a port
+    for health and metrics (`--listen`).
     "#);
 }
 
@@ -145,7 +147,7 @@ fn help_of_demo() {
 #[test]
 fn help_of_status() {
     assert_snapshot!(commands_own(&["status", "--help"]), @r#"
-    Show the remote, what it enforces, the base, the last run, conflicts and the trash
+    Show the remote, what it enforces, the base, the last run, conflicts, the trash and backups
 
     Usage: ows status [OPTIONS]
 
@@ -292,5 +294,127 @@ fn help_of_conflicts() {
           --dry-run      Show what would be done
       -h, --help         Print help
       -V, --version      Print version
+    ");
+}
+
+#[test]
+fn help_of_backup() {
+    assert_snapshot!(commands_own(&["backup", "--help"]), @r"
+    Make, list, restore and prove encrypted snapshots of the whole agent system
+
+    Usage: ows backup [OPTIONS] <COMMAND>
+
+    Commands:
+      now      Make a snapshot, then remove the older ones that `retain` does not keep
+      list     List snapshots, and when each was proven to restore
+      ls       List the files of a snapshot
+      restore  Restore a snapshot, or parts of it, into a folder
+      verify   Prove that snapshots are complete and undamaged
+      drill    Restore the newest snapshot into a scratch folder, check everything, and clean up
+      prune    Remove the snapshots that `retain` does not keep
+      status   Show the last backup, the next one, what was proven, and the total size
+      keygen   Make the key pair that snapshots are encrypted with: `recipients` of the configuration,
+               and its identity
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+    ");
+}
+
+#[test]
+fn help_of_each_backup_command() {
+    let all = [
+        "now", "ls", "restore", "verify", "prune", "status", "keygen",
+    ];
+    let all = all.map(|name| commands_own(&["backup", name, "--help"]));
+    assert_snapshot!(all.join("\n"), @r"
+    Make a snapshot, then remove the older ones that `retain` does not keep
+
+    Usage: ows backup now [OPTIONS]
+
+    Options:
+          --dry-run  Show what a snapshot would hold, and store nothing
+      -h, --help     Print help
+      -V, --version  Print version
+
+    List the files of a snapshot
+
+    Usage: ows backup ls [OPTIONS] <SNAPSHOT> [PATH]
+
+    Arguments:
+      <SNAPSHOT>  Name of the snapshot as `ows backup list` shows it, or `latest`
+      [PATH]      Only this file or folder, such as `workspace/notes`
+
+    Options:
+      -h, --help     Print help
+      -V, --version  Print version
+
+    Restore a snapshot, or parts of it, into a folder
+
+    Usage: ows backup restore [OPTIONS]
+
+    Options:
+          --snapshot <NAME>  Name of the snapshot as `ows backup list` shows it, or `latest` [default:
+                             latest]
+          --to <DIR>         Folder to restore into, instead of <state>/.backup-restore/<snapshot>
+          --path <PATH>      Only this file or folder, as `ows backup ls` shows it; may be repeated
+          --dry-run          Show what would be restored, and write nothing
+          --overwrite        Restore into a folder that is not empty; what is replaced is kept in
+                             <target>.replaced-<time>
+      -h, --help             Print help
+      -V, --version          Print version
+
+    Prove that snapshots are complete and undamaged
+
+    Usage: ows backup verify [OPTIONS]
+
+    Options:
+          --snapshot <NAME>  Name of the snapshot as `ows backup list` shows it, or `latest` [default:
+                             latest]
+          --all              Every snapshot that is there, those of other profiles and of the old plugin
+                             too
+          --level <LEVEL>    How much is proven: `list` compares manifest and listing, `hash` reads the
+                             stored objects again (no key is needed), `read` decrypts them and checks
+                             every file; without it `read` where this host has the key, else `hash`
+                             [possible values: list, hash, read]
+      -h, --help             Print help
+      -V, --version          Print version
+
+    Remove the snapshots that `retain` does not keep
+
+    Usage: ows backup prune [OPTIONS]
+
+    Options:
+          --dry-run        Show what would be removed, and remove nothing
+          --legacy         Also the snapshots of the old plugin, by the same rules
+          --unlisted       Also objects of snapshots that have no manifest, such as those of a host that
+                           died in a backup
+          --accept-shrink  Prune although the newest snapshot is much smaller than the largest one that
+                           is kept (`minSize`)
+      -h, --help           Print help
+      -V, --version        Print version
+
+    Show the last backup, the next one, what was proven, and the total size
+
+    Usage: ows backup status [OPTIONS]
+
+    Options:
+          --max-age <SPAN>  Exit with 1 when the last good backup is older than this, such as `26h` or
+                            `3d`
+      -h, --help            Print help
+      -V, --version         Print version
+
+    Make the key pair that snapshots are encrypted with: `recipients` of the configuration, and its
+    identity
+
+    Usage: ows backup keygen [OPTIONS]
+
+    Options:
+      -o, --output <FILE>  File for the identity, readable by you alone; never overwritten. Without it
+                           the identity is printed
+      -h, --help           Print help
+      -V, --version        Print version
     ");
 }

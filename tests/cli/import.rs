@@ -94,8 +94,7 @@ fn a_whole_plugin_setup_comes_along() {
         // as with the plugin; the sync's bucket otherwise
         bucket: "snapshots",
         prefix: "main",
-        // not in this version; to be taken out of the comment with one that has it
-        // enabled: true,
+        enabled: true,
         encrypt: true,
         passphrase: "***",
         // a snapshot that counts as a day's counts as its week's and month's too, which the plugin did not do: it kept a few more
@@ -113,7 +112,6 @@ fn a_whole_plugin_setup_comes_along() {
     changed: `backup.encrypt`: new snapshots are encrypted with age and the same passphrase; the plugin's old ones stay what they are
     changed: `backup.retain`: a snapshot that counts as a day's counts as its week's and month's too, which the plugin did not do: it kept a few more
     changed: `backup.exclude`: a bare name left out files and folders in the plugin's backups; here a folder's ends with `/`
-    not in this version: `backup.enabled`: written as a comment, to be taken up with a version that has it
     would be written to `[ROOT]/state/ows/config.json5` (dry run: nothing was changed)
     "#);
     assert!(
@@ -135,7 +133,7 @@ fn a_whole_plugin_setup_comes_along() {
         config["backup"]["passphrase"], SECRET,
         "the file itself is whole"
     );
-    assert_eq!(config["backup"].get("enabled"), None);
+    assert_eq!(config["backup"]["enabled"], true);
     let mode = world
         .path("state/ows/config.json5")
         .metadata()

@@ -223,3 +223,53 @@ fn the_process_list_shows_no_secret_and_there_are_no_children() {
     assert_eq!(ran.code, Some(143));
     holds_none("stderr", ran.stderr.as_bytes());
 }
+
+#[test]
+fn no_secret_of_a_backup_is_in_any_output_or_file() {
+    let server = server();
+    let world = world(&server);
+    let vault = world.path("vault");
+    world.folder("vault");
+    let config = world.read("state/ows/config.json5").unwrap();
+    world.config(&config.replace(
+        "backup: { encrypt",
+        &format!(
+            "backup: {{ enabled: true, provider: 'custom', custom: {{ type: 'local', options: {{ path: {vault:?} }} }}, \
+             remotePath: '', heartbeatUrl: 'http://127.0.0.1:1/{OTHER}', encrypt"
+        ),
+    ));
+    world.write("workspace/a", "a");
+    for arguments in [
+        &["backup", "now", "-vvv"][..],
+        &["backup", "now", "-vvv", "--log-format", "json", "--json"],
+        &["backup", "list", "-vvv"],
+        &["backup", "ls", "latest", "-vvv", "--json"],
+        &["backup", "verify", "-vvv"],
+        &[
+            "backup",
+            "restore",
+            "-vvv",
+            "--path",
+            "workspace",
+            "--to",
+            "here",
+        ],
+        &["backup", "drill", "-vvv"],
+        &["backup", "status", "-vvv", "--json"],
+        &["status", "-vvv", "--json"],
+    ] {
+        let ran = world.run(world.command(arguments));
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.shown());
+        let what = format!("the output of {arguments:?}");
+        holds_none(&what, ran.stdout.as_bytes());
+        holds_none(&what, ran.stderr.as_bytes());
+    }
+    let theirs = [
+        "state/.env",
+        "state/openclaw.json",
+        "state/ows/config.json5",
+    ]
+    .map(|file| world.path(file));
+    let theirs: Vec<&Path> = theirs.iter().map(std::path::PathBuf::as_path).collect();
+    files_hold_none(&world.path(""), &theirs);
+}

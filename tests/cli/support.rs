@@ -62,6 +62,10 @@ impl World {
         self.root.write(path, content);
     }
 
+    pub fn folder(&self, path: &str) {
+        self.root.folder(path);
+    }
+
     pub fn read(&self, path: &str) -> Option<String> {
         let content = self.root.read(path)?;
         Some(String::from_utf8(content).unwrap())

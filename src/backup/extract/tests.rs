@@ -65,6 +65,13 @@ impl Tar {
         self.add(Self::header("pax", kind, data.len() as u64), data)
     }
 
+    /// As [`Self::pax`], in a header as it was before POSIX.
+    fn unknown_form(self, kind: EntryType, data: &[u8]) -> Self {
+        let mut header = Self::header("pax", kind, data.len() as u64);
+        header.as_mut_bytes()[257..265].fill(0);
+        self.add(header, data)
+    }
+
     fn records(self, records: &[(&str, &str)]) -> Self {
         let data: String = records
             .iter()
@@ -484,6 +491,12 @@ fn an_archive_that_two_readers_could_read_differently_stops_the_run() {
             .pax(EntryType::GNULongName, b"a\0b\0")
             .file("f", "x"),
         Tar::default().records(&[("path", "x")]),
+        Tar::default()
+            .unknown_form(EntryType::GNULongName, b"a\0")
+            .file("f", "x"),
+        Tar::default()
+            .unknown_form(x, record("path", "a").as_bytes())
+            .file("f", "x"),
         Tar::default().pax(x, &vec![b'x'; 2 << 20]).file("f", "x"),
     ];
     for (number, tar) in archives.into_iter().enumerate() {
@@ -750,6 +763,30 @@ fn proven(entries: Vec<SnapshotEntry>) -> ExtractOptions<'static> {
         proof: Some(Box::new(Entries(entries.into_iter()))),
         ..ExtractOptions::default()
     }
+}
+
+#[test]
+fn a_file_that_was_not_read_to_its_end_is_restored_and_told() {
+    let tar = Tar::default()
+        .file("a", "half\0\0\0\0")
+        .file("b", "torn")
+        .end();
+    let marked = |mut entry: SnapshotEntry, problem| {
+        entry.problem = Some(problem);
+        entry
+    };
+    let entries = vec![
+        marked(file("a", "half\0\0\0\0", 512), ProblemClass::Unreadable),
+        marked(file("b", "torn", 1536), ProblemClass::Changed),
+    ];
+    let room = Room::new();
+    let done = room.extract_with(&tar, proven(entries)).expect("extracts");
+    assert_eq!(bad(&done), [format!("a: {INCOMPLETE}")]);
+    assert_eq!(
+        (room.read("a").len(), room.read("b")),
+        (8, "torn".to_owned())
+    );
+    assert!(room.is_partial());
 }
 
 #[test]

@@ -61,6 +61,11 @@ fn patterns(patterns: &[&str]) -> ScanOptions {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a test that was not made says so")]
+fn skipped(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
 #[test]
 fn everything_is_found_once_in_the_order_of_names() {
     let host = host(&[
@@ -201,7 +206,7 @@ fn a_folder_on_another_file_system_is_named_and_not_entered() {
     let device = |path: &str| fs::metadata(path).map(|metadata| metadata.dev()).ok();
     let folder = "/dev/shm";
     if device(folder).is_none() || device(folder) == device("/dev") {
-        eprintln!("skipped: `{folder}` is no file system of its own here");
+        skipped("there is no file system to cross");
         return;
     }
     let inside = tempfile::Builder::new()
@@ -389,33 +394,40 @@ fn a_path_that_no_index_could_hold_is_told_and_the_walk_goes_on() {
 }
 
 #[test]
-fn a_folder_that_moved_away_while_it_was_walked_is_told() {
-    let host = host(&[]);
-    let deep: Vec<String> = (0..OPEN_FOLDERS + 8).map(|_| "d".to_owned()).collect();
-    let bottom = host.path().join("ws").join(deep.join("/"));
-    fs::create_dir_all(&bottom).expect("made");
-    fs::write(bottom.join("x"), "").expect("written");
-    fs::write(host.path().join("ws/d/d/z"), "").expect("written");
-    let mut scan = scan(&host, &[Item::Workspace], ScanOptions::default());
-    for found in scan.by_ref() {
-        if found.path.name() == b"x" {
-            break;
+fn a_folder_that_moved_away_while_it_was_walked_is_told_also_when_another_has_its_name() {
+    for another in [false, true] {
+        let host = host(&[]);
+        let deep: Vec<String> = (0..OPEN_FOLDERS + 8).map(|_| "d".to_owned()).collect();
+        let bottom = host.path().join("ws").join(deep.join("/"));
+        fs::create_dir_all(&bottom).expect("made");
+        fs::write(bottom.join("x"), "").expect("written");
+        let place = host.path().join("ws/d/d");
+        fs::write(place.join("z"), "").expect("written");
+        let mut scan = scan(&host, &[Item::Workspace], ScanOptions::default());
+        for found in scan.by_ref() {
+            if found.path.name() == b"x" {
+                break;
+            }
         }
+        fs::rename(&place, host.path().join("ws/d/moved")).expect("renamed");
+        if another {
+            fs::create_dir(&place).expect("made");
+            fs::write(place.join("z"), "of another folder").expect("written");
+        }
+        assert_eq!(all(&mut scan), ["workspace/d/d Vanished"]);
     }
-    fs::rename(host.path().join("ws/d/d"), host.path().join("ws/d/moved")).expect("renamed");
-    assert_eq!(all(&mut scan), ["workspace/d/d Vanished"]);
 }
 
 #[test]
 fn a_folder_that_may_not_be_read_is_stored_and_told() {
     let host = host(&["locked/x", "z"]);
     let locked = host.path().join("ws/locked");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("set");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o0)).expect("set");
     let is_root = rustix::process::geteuid().is_root();
     let found = all(&mut scan(&host, &[Item::Workspace], ScanOptions::default()));
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o700)).expect("set");
     if is_root {
-        eprintln!("skipped: root may read everything");
+        skipped("root may read everything");
         return;
     }
     assert_eq!(

@@ -16,7 +16,6 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
         ("sync.notify", ""),
         ("sync.watch", ""),
         ("sync.heartbeatUrl", ""),
-        ("backup.enabled", ""),
         ("backup.provider", "\"gdrive\" "),
     ] {
         let expected = format!("`{key}`: {value}is not available in this version");
@@ -27,7 +26,7 @@ fn features_that_are_not_served_are_errors_when_asked_for() {
             "{key}: {mistakes:#?}"
         );
     }
-    assert_eq!(mistakes.len(), 7, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 6, "{mistakes:#?}");
 }
 
 #[test]

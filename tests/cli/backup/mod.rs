@@ -1,3 +1,11 @@
 //! `ows backup`, as people and scripts meet it.
 
+mod errors;
+mod heartbeat;
 mod keygen;
+mod made;
+mod proven;
+mod recover;
+mod scheduled;
+mod two_hosts;
+mod world;
