@@ -6,6 +6,7 @@
 //! - [`archive`]: writes what a scan finds as tar, never corrupt whatever the files do.
 //! - `block`: compresses one block of a gzip stream.
 //! - [`catalog`]: what the folder of the snapshots holds.
+//! - [`choose`]: which snapshot a command is about.
 //! - [`connect`]: from the configuration to what every command is told.
 //! - [`contents`]: what a snapshot holds.
 //! - [`database`]: consistent copies of SQLite databases that others write to.
@@ -15,6 +16,7 @@
 //! - [`gzip`]: one gzip member, compressed on several threads, that can be entered at every MiB.
 //! - `header`: the headers of a tar member.
 //! - [`heartbeat`]: tells a monitoring service how a backup goes.
+//! - `impaired`: files that were not whole when the snapshot was made.
 //! - [`index`]: the paths of a snapshot, and where each lies; format 1.
 //! - [`intents`]: removes what failed runs have left, and nothing else.
 //! - [`items`]: the items of the configuration as files and folders.
@@ -47,6 +49,7 @@ mod ahead;
 pub mod archive;
 mod block;
 pub mod catalog;
+pub mod choose;
 pub mod connect;
 pub mod contents;
 pub mod database;
@@ -56,6 +59,7 @@ pub mod extract;
 pub mod gzip;
 mod header;
 pub mod heartbeat;
+mod impaired;
 pub mod index;
 pub mod intents;
 pub mod items;

@@ -10,7 +10,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
@@ -19,8 +19,9 @@ use chrono::{DateTime, Utc};
 use super::catalog::Catalog;
 use super::entry::{ArchivePath, EntryKind, SnapshotEntry};
 use super::extract::{
-    Bad, ExtractError, ExtractOptions, Extracted, Extractor, LOST, Proof, with_causes,
+    ExtractError, ExtractOptions, Extracted, Extractor, INCOMPLETE, LOST, Proof, with_causes,
 };
+use super::impaired::{Impaired, Noting};
 use super::index::IndexError;
 use super::manifest::ProblemClass;
 use super::pick;
@@ -29,9 +30,6 @@ use super::source::{Chosen, ObjectCheck, Source, SourceError, Which, failure, is
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
-
-/// How many files that were not whole when they were stored are named.
-const MOST_NAMED: usize = 100;
 
 /// What is restored, and where to.
 #[derive(Debug, Clone)]
@@ -425,6 +423,9 @@ impl Job {
         let from = super::contents::each(&self.source, &mut |entry| {
             if super::extract::wanted(&only, &mut met, &entry.path) {
                 impaired.look(entry);
+                if entry.problem == Some(ProblemClass::Unreadable) {
+                    done.note(&entry.path.to_string(), INCOMPLETE);
+                }
                 count(&mut done, entry);
             }
         })
@@ -501,62 +502,5 @@ fn make_aside(target: &Path, now: DateTime<Utc>) -> io::Result<(PathBuf, Dir)> {
             }
             Err(error) => return Err(error),
         }
-    }
-}
-
-/// Files that were not whole when the snapshot was made.
-#[derive(Clone, Default)]
-struct Impaired(Arc<Mutex<(u64, Vec<Bad>)>>);
-
-impl Impaired {
-    fn look(&self, entry: &SnapshotEntry) {
-        let message = match entry.problem {
-            None => return,
-            Some(ProblemClass::Unreadable) => {
-                "could not be read to its end when the snapshot was made; zeros stand for the rest"
-            }
-            Some(ProblemClass::Changed) => "changed while the snapshot was made",
-            Some(ProblemClass::SqliteUnverified) => {
-                "is a database that was stored as its file was, not as a consistent copy"
-            }
-            Some(_) => "was not stored as it was",
-        };
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        held.0 += 1;
-        if held.1.len() < MOST_NAMED {
-            held.1.push(Bad {
-                path: entry.path.to_string(),
-                message: message.to_owned(),
-            });
-        }
-    }
-
-    fn take(&self) -> Vec<String> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, named) = std::mem::take(&mut *held);
-        let more = count.saturating_sub(named.len() as u64);
-        let mut lines: Vec<_> = (named.iter())
-            .map(|bad| format!("`{}` {}", bad.path, bad.message))
-            .collect();
-        if more > 0 {
-            lines.push(format!("and {more} more were not stored as they were"));
-        }
-        lines
-    }
-}
-
-/// Notes what the index says about files that were not whole.
-struct Noting<P> {
-    proof: P,
-    impaired: Impaired,
-}
-
-impl<P: Proof> Proof for Noting<P> {
-    fn next_entry(&mut self) -> Result<Option<SnapshotEntry>, IndexError> {
-        let entry = self.proof.next_entry()?;
-        if let Some(entry) = &entry {
-            self.impaired.look(entry);
-        }
-        Ok(entry)
     }
 }

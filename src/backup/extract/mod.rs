@@ -16,6 +16,7 @@
 //! Memory: one buffer; 40 bytes per path, which tell what this run made; the paths of all folders; up to 32 MiB of links. More
 //! links than that are made earlier: never following links makes that as safe.
 
+mod compare;
 mod outcome;
 mod place;
 #[cfg(test)]
@@ -24,12 +25,13 @@ mod tests;
 use std::io::{self, Read};
 
 use cap_std::fs::Dir;
-use sha2::{Digest as _, Sha256};
 
 use super::entry::{ArchivePath, Digest, EntryKind, SnapshotEntry, escape};
 use super::index::{IndexError, IndexReader, IndexRecord};
 use super::manifest::ProblemClass;
 use super::untar::{Member, MemberKind, TarError, TarReader, plain_path};
+use compare::{CopyError, copy, points_outside, with_cause};
+pub(super) use compare::{agrees, hash, wanted, with_causes};
 use outcome::shorten;
 pub use outcome::{Bad, ExtractError, Extracted};
 use place::{Places, Refusal};
@@ -44,7 +46,7 @@ const MOST_DEFERRED: usize = 32 << 20;
 const MOST_BEHIND: usize = 20_000;
 
 /// Said of a file that was not read to its end when the snapshot was made.
-const INCOMPLETE: &str =
+pub(super) const INCOMPLETE: &str =
     "it could not be read to its end when the snapshot was made; zeros stand for the rest";
 
 /// Where the expected entries come from, in the order of the archive.
@@ -579,106 +581,9 @@ fn leave_behind(behind: &mut Vec<SnapshotEntry>, done: &mut Extracted, entry: &S
 /// What is said of what stands behind damage.
 pub const LOST: &str = "it lies behind the damage and was not restored";
 
-/// Whether `path` is one of `only` or lies below one, which is noted in `met`; everything is when there are none.
-pub(super) fn wanted(only: &[ArchivePath], met: &mut [bool], path: &ArchivePath) -> bool {
-    let mut wanted = only.is_empty();
-    for (only, met) in only.iter().zip(met) {
-        if path.is_within(only) {
-            *met = true;
-            wanted = true;
-        }
-    }
-    wanted
-}
-
-/// Whether `member` is what `entry` says, as far as the headers tell.
-pub(super) fn agrees(
-    entry: &SnapshotEntry,
-    path: &ArchivePath,
-    member: &Member,
-    volume: u32,
-) -> bool {
-    let same_kind = match (&entry.kind, &member.kind) {
-        (EntryKind::File { size, place, .. }, MemberKind::File) => {
-            (*size, place.volume, place.offset) == (member.size, volume, member.offset)
-        }
-        (EntryKind::Dir, MemberKind::Dir) => true,
-        (EntryKind::Symlink { target }, MemberKind::Symlink { target: other }) => target == other,
-        (EntryKind::HardLink { to }, MemberKind::HardLink { to: other }) => {
-            plain_path(other) == Ok(Some(to.clone()))
-        }
-        _ => false,
-    };
-    same_kind && entry.path == *path
-}
-
-/// Whether a link at `path` leads out of the target, as far as its text tells.
-fn points_outside(path: &ArchivePath, target: &[u8]) -> bool {
-    if target.starts_with(b"/") {
-        return true;
-    }
-    let mut depth = path.segments().count() - 1;
-    for segment in target.split(|byte| *byte == b'/') {
-        match segment {
-            b"" | b"." => {}
-            b".." => match depth.checked_sub(1) {
-                Some(less) => depth = less,
-                None => return true,
-            },
-            _ => depth += 1,
-        }
-    }
-    false
-}
-
 fn digest_of(entry: &SnapshotEntry) -> Option<Digest> {
     match entry.kind {
         EntryKind::File { sha256, .. } => Some(sha256),
         _ => None,
-    }
-}
-
-enum CopyError {
-    Read(io::Error),
-    Write(io::Error),
-}
-
-fn copy(from: &mut impl Read, mut to: impl io::Write) -> Result<Digest, CopyError> {
-    let mut sha256 = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        let count = from.read(&mut buffer).map_err(CopyError::Read)?;
-        if count == 0 {
-            return Ok(Digest(sha256.finalize().into()));
-        }
-        sha256.update(&buffer[..count]);
-        to.write_all(&buffer[..count]).map_err(CopyError::Write)?;
-    }
-}
-
-pub(super) fn hash(from: &mut impl Read) -> io::Result<Digest> {
-    copy(from, io::sink()).map_err(|error| match error {
-        CopyError::Read(error) | CopyError::Write(error) => error,
-    })
-}
-
-/// `error` with all that lies below it, on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
-fn with_cause(error: &IndexError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error} ({cause})"),
-        None => error.to_string(),
     }
 }
