@@ -33,7 +33,7 @@
 //!
 //! - `OWS_BENCH_ONLY=text-s3`: only cases whose name contains this: a corpus with `-folder` or `-s3`, or `ls-million`.
 //! - `OWS_BENCH_CLIENTS=ows,restic`: only these.
-//! - `OWS_BENCH_SCALE=0.05`: corpora, and the number of their small files, of this part of their size.
+//! - `OWS_BENCH_SCALE=0.05`: everything, and the number of small files, of this part of its size.
 //! - `OWS_BENCH_BINARY`, `OWS_BENCH_SERVER`: another `ows`, such as the static one, or `s3-server`.
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
@@ -84,7 +84,7 @@ fn main() {
         }
     }
     if "ls-million".contains(&only) {
-        list_a_million(&bench.cache);
+        list_a_million(&bench.cache, bench.scale);
     }
 }
 
@@ -684,14 +684,14 @@ fn gather(root: &Path, folder: &Path, found: &mut Vec<Source>) {
 }
 
 /// Lists a snapshot of 1,000,000 files, and one of them. The snapshot has an index and no content.
-fn list_a_million(cache: &Path) {
-    const FILES: u64 = 1_000_000;
+fn list_a_million(cache: &Path, scale: f64) {
+    let files = (1_000_000.0 * scale) as u64;
     let place = cache.join("million");
     remove(&place);
     let store = place.join("store");
     fs::create_dir_all(store.join("snapshots")).expect("the folder can be made");
     fs::create_dir_all(place.join("workspace")).expect("the folder can be made");
-    let name = write_snapshot(&store.join("snapshots"), FILES);
+    let name = write_snapshot(&store.join("snapshots"), files);
     let config = format!(
         "{{ backup: {{ enabled: true, {}, remotePath: 'snapshots' }} }}",
         local_place(&store)
@@ -721,13 +721,13 @@ fn list_a_million(cache: &Path) {
             median(runs.iter().map(|usage| usage.peak_kib as f64 / 1024.0)),
         );
     };
-    println!("\nls-million: `ows backup ls` of a snapshot of {FILES} files");
+    println!("\nls-million: `ows backup ls` of a snapshot of {files} files");
     println!(
         "{:8} {:>8} {:>8} {:>9}",
         "files", "wall s", "CPU s", "peak MiB"
     );
     list(None);
-    list(Some(&listed_name(FILES / 2)));
+    list(Some(&listed_name(files / 2)));
     remove(&place);
 }
 

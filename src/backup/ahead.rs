@@ -147,13 +147,15 @@ mod tests {
     #[test]
     fn a_reader_that_goes_away_ends_the_thread() {
         let (alive, gone) = sync_channel::<()>(0);
-        struct Endless(SyncSender<()>);
+        struct Endless {
+            _alive: SyncSender<()>,
+        }
         impl Read for Endless {
             fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 Ok(buffer.len())
             }
         }
-        let mut ahead = Ahead::new(Endless(alive)).expect("a thread");
+        let mut ahead = Ahead::new(Endless { _alive: alive }).expect("a thread");
         ahead.read_exact(&mut [0; 10]).expect("reads");
         drop(ahead);
         // The sender goes with the thread.

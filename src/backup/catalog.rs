@@ -4,6 +4,7 @@
 //! and never changed, so that what was read of its version is kept in the database; a host whose database is gone reads them
 //! all. Verifying reads the manifest itself.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
@@ -201,8 +202,8 @@ impl Catalog {
                 }),
             }
         }
-        snapshots.sort_by(|a, b| b.name.cmp(&a.name));
-        unusable.sort_by(|a, b| b.name.cmp(&a.name));
+        snapshots.sort_by_key(|found| Reverse(found.name));
+        unusable.sort_by_key(|found| Reverse(found.name));
         let mut legacy = folder.legacy;
         legacy.sort_by(|a, b| {
             let key = |legacy: &Legacy| (legacy.name.taken_at(), legacy.name.clone());

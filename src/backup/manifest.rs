@@ -142,7 +142,8 @@ impl Totals {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProblemClass {
-    /// It could not be read; it is not in the snapshot.
+    /// It could not be read. It is not in the snapshot; or, where reading failed in the middle of a long file, with zeros
+    /// for the rest, and the index marks it.
     Unreadable,
     /// It changed while it was read; what was read is in the snapshot.
     Changed,

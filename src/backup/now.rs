@@ -150,7 +150,6 @@ async fn locked(
         failure: result.as_ref().err(),
     };
     run::end(&state, &backup.run, outcome, report).await;
-    state.close().await;
     result
 }
 

@@ -387,7 +387,6 @@ async fn command(
         };
         run::end(&state, &id, ended, report).await;
     }
-    state.close().await;
     result
 }
 

@@ -1,5 +1,7 @@
 //! What every command that changes backups writes down: that it began, and how it ended.
 
+use std::time::Duration;
+
 use chrono::Utc;
 
 use super::settings::BackupSettings;
@@ -7,6 +9,10 @@ use crate::error::{Failure, Outcome};
 use crate::ids::RunId;
 use crate::report::Report;
 use crate::state::{BackupOutcome, State};
+
+/// How long a command that has ended waits for the storage to say who it is, and for the database: a run that was stopped
+/// must not hang on what it was stopped for.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Stores that the command of `report` begins.
 pub(super) async fn begin(state: &State, report: &mut Report) -> Outcome<RunId> {
@@ -27,12 +33,19 @@ pub(super) struct Ended<'a> {
     pub(super) failure: Option<&'a Failure>,
 }
 
-/// Stores how it ended. What cannot be stored is a warning: the backup is what it is without that.
+/// Stores how it ended and closes the database. What cannot be stored is a warning: the backup is what it is without that.
 pub(super) async fn end(state: &State, run: &RunId, ended: Ended<'_>, report: &mut Report) {
-    if let Err(failure) = try_end(state, run, &ended, report).await {
-        report.warnings.push(format!(
-            "how the run ended could not be recorded: {failure}"
-        ));
+    let recording = tokio::time::timeout(CLOSING, try_end(state, run, &ended, report)).await;
+    let why = match recording {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure.reason()),
+        Err(_) => Some("it took too long".to_owned()),
+    };
+    report
+        .warnings
+        .extend(why.map(|why| format!("how the run ended could not be recorded: {why}")));
+    if tokio::time::timeout(CLOSING, state.close()).await.is_err() {
+        tracing::debug!("the database was still in use at the end of the run");
     }
 }
 

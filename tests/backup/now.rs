@@ -17,6 +17,7 @@ use ows::config::{Encryption, Item};
 use ows::error::FailureKind;
 use ows_providers::Operation;
 use ows_providers::layers::Fault;
+use ows_providers::local::LocalProvider;
 use ows_providers::memory::MemoryOptions;
 
 use super::store::{Host, TRANSIENT};
@@ -151,7 +152,7 @@ async fn unreadable_files_are_named_and_the_snapshot_is_made() {
     }
     let host = Host::new(MemoryOptions::s3()).await;
     let path = host.state_dir.join("workspace/notes/7.md");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o0)).unwrap();
     let finished = host.now().await;
     assert_eq!(finished.failure.unwrap().kind, FailureKind::Partial);
     assert_eq!((finished.made.files, finished.made.unreadable), (11, 1));
@@ -310,6 +311,33 @@ async fn the_status_tells_success_failure_and_age() {
     assert!(status.require_younger(Duration::from_secs(3600)).is_ok());
     let old = status.require_younger(Duration::from_secs(3599));
     assert_eq!(old.unwrap_err().kind, FailureKind::Failed);
+}
+
+/// Also where the store is a folder: what lies in it is what the names say, and nothing else is left.
+#[tokio::test]
+async fn a_folder_on_this_host_holds_whole_snapshots_and_nothing_else() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("not/made/yet");
+    host.settings.provider = Arc::new(LocalProvider::open(&place).unwrap());
+    host.settings.destination = Some(place.clone());
+    for _ in 0..2 {
+        let finished = host.now().await;
+        assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    }
+    let catalog = Catalog::read(host.settings.provider.as_ref(), None).await;
+    let catalog = catalog.unwrap();
+    assert_eq!(catalog.snapshots.len(), 2);
+    assert!(
+        catalog
+            .snapshots
+            .iter()
+            .all(|found| found.faults().is_empty())
+    );
+    assert!(catalog.unlisted.is_empty() && catalog.has_recover);
+    let left = std::fs::read_dir(&place).unwrap();
+    let left = left.filter(|entry| entry.as_ref().unwrap().file_name() != ".ows");
+    assert_eq!(left.count(), 7);
 }
 
 /// An exclude that cannot be used is found before anything is asked.

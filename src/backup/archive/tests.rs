@@ -19,6 +19,13 @@ use crate::config::Item;
 /// Longer than what is read before the header is written.
 const LONG: usize = 3 * CHUNK + 77;
 
+/// What was stored, what was left out, and the content of what was stored.
+type Run = (
+    Vec<SnapshotEntry>,
+    Vec<(String, ProblemClass)>,
+    Vec<Vec<u8>>,
+);
+
 /// A workspace, and an archive that is written from it.
 struct Bench {
     folder: TempDir,
@@ -82,13 +89,7 @@ impl Bench {
     }
 
     /// Stores everything and reads the archive back: name and content of each file.
-    fn run(
-        mut self,
-    ) -> (
-        Vec<SnapshotEntry>,
-        Vec<(String, ProblemClass)>,
-        Vec<Vec<u8>>,
-    ) {
+    fn run(mut self) -> Run {
         for found in self.scan() {
             match self.archive.append(&found).expect("the output takes all") {
                 Appended::Stored(entry) => self.stored.push(entry),
@@ -155,13 +156,7 @@ fn append(path: &std::path::Path, bytes: &[u8]) {
 }
 
 /// The second entry, the file behind the workspace's own; its problem and content.
-fn only(
-    (stored, left, contents): (
-        Vec<SnapshotEntry>,
-        Vec<(String, ProblemClass)>,
-        Vec<Vec<u8>>,
-    ),
-) -> (Option<ProblemClass>, Vec<u8>) {
+fn only((stored, left, contents): Run) -> (Option<ProblemClass>, Vec<u8>) {
     assert_eq!((stored.len(), left.len()), (2, 0));
     (stored[1].problem, contents[1].clone())
 }

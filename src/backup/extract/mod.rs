@@ -28,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::entry::{ArchivePath, Digest, EntryKind, SnapshotEntry, escape};
 use super::index::{IndexError, IndexReader, IndexRecord};
+use super::manifest::ProblemClass;
 use super::untar::{Member, MemberKind, TarError, TarReader, plain_path};
 use outcome::shorten;
 pub use outcome::{Bad, ExtractError, Extracted};
@@ -41,6 +42,10 @@ const MOST_DEFERRED: usize = 32 << 20;
 
 /// How many paths behind damage are kept for another try.
 const MOST_BEHIND: usize = 20_000;
+
+/// Said of a file that was not read to its end when the snapshot was made.
+const INCOMPLETE: &str =
+    "it could not be read to its end when the snapshot was made; zeros stand for the rest";
 
 /// Where the expected entries come from, in the order of the archive.
 pub trait Proof {
@@ -188,7 +193,11 @@ impl<'a> Extractor<'a> {
             if self.is_ours(&path) {
                 continue;
             }
-            self.member(&path, member, expected, &mut tar)?;
+            let digest = expected.as_ref().and_then(digest_of);
+            self.member(&path, member, digest, &mut tar)?;
+            if let Some(entry) = expected {
+                self.tell_incomplete(&entry);
+            }
         }
     }
 
@@ -252,7 +261,9 @@ impl<'a> Extractor<'a> {
         if self.is_ours(path) {
             return Ok(());
         }
-        self.member(path, member, expected, &mut Placed { content, offset })
+        self.member(path, member, expected, &mut Placed { content, offset })?;
+        self.tell_incomplete(entry);
+        Ok(())
     }
 
     /// Makes the links, sets modes and times of folders, and takes the mark away when all is well.
@@ -322,7 +333,7 @@ impl<'a> Extractor<'a> {
     }
 
     /// What the index says of `member`. From the first disagreement on it is not believed, and nothing is proven by it.
-    fn expected(&mut self, path: &ArchivePath, member: &Member) -> Option<Digest> {
+    fn expected(&mut self, path: &ArchivePath, member: &Member) -> Option<SnapshotEntry> {
         let proof = self.options.proof.as_mut()?;
         let mut next = proof.next_entry();
         while self.lost
@@ -335,33 +346,36 @@ impl<'a> Extractor<'a> {
             next = proof.next_entry();
         }
         self.lost = false;
-        let entry = match next {
-            Ok(Some(entry)) if agrees(&entry, path, member, self.volume) => entry,
+        match next {
+            Ok(Some(entry)) if agrees(&entry, path, member, self.volume) => Some(entry),
             Ok(Some(entry)) => {
                 let says = format!(
                     "here the index has `{}`: they do not belong together; the rest is restored without proof",
                     entry.path
                 );
-                return self.doubt(path, &says);
+                self.doubt(path, &says)
             }
-            Ok(None) => {
-                return self.doubt(
-                    path,
-                    "it is not in the index; the rest is restored without proof",
-                );
-            }
+            Ok(None) => self.doubt(
+                path,
+                "it is not in the index; the rest is restored without proof",
+            ),
             Err(error) => {
                 let says = format!("{}; the rest is restored without proof", with_cause(&error));
-                return self.doubt(path, &says);
+                self.doubt(path, &says)
             }
-        };
-        match entry.kind {
-            EntryKind::File { sha256, .. } => Some(sha256),
-            _ => None,
         }
     }
 
-    fn doubt(&mut self, path: &ArchivePath, why: &str) -> Option<Digest> {
+    /// Reports a file that is in the snapshot with zeros instead of what could not be read: its hash is right, and nobody
+    /// is to take it for whole.
+    fn tell_incomplete(&mut self, entry: &SnapshotEntry) {
+        let is_file = matches!(entry.kind, EntryKind::File { .. });
+        if is_file && entry.problem == Some(ProblemClass::Unreadable) {
+            self.bad(&entry.path.to_string(), INCOMPLETE);
+        }
+    }
+
+    fn doubt(&mut self, path: &ArchivePath, why: &str) -> Option<SnapshotEntry> {
         self.options.proof = None;
         self.bad(&path.to_string(), why);
         None
@@ -615,6 +629,13 @@ fn points_outside(path: &ArchivePath, target: &[u8]) -> bool {
         }
     }
     false
+}
+
+fn digest_of(entry: &SnapshotEntry) -> Option<Digest> {
+    match entry.kind {
+        EntryKind::File { sha256, .. } => Some(sha256),
+        _ => None,
+    }
 }
 
 enum CopyError {

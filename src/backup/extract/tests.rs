@@ -766,6 +766,30 @@ fn proven(entries: Vec<SnapshotEntry>) -> ExtractOptions<'static> {
 }
 
 #[test]
+fn a_file_that_was_not_read_to_its_end_is_restored_and_told() {
+    let tar = Tar::default()
+        .file("a", "half\0\0\0\0")
+        .file("b", "torn")
+        .end();
+    let marked = |mut entry: SnapshotEntry, problem| {
+        entry.problem = Some(problem);
+        entry
+    };
+    let entries = vec![
+        marked(file("a", "half\0\0\0\0", 512), ProblemClass::Unreadable),
+        marked(file("b", "torn", 1536), ProblemClass::Changed),
+    ];
+    let room = Room::new();
+    let done = room.extract_with(&tar, proven(entries)).expect("extracts");
+    assert_eq!(bad(&done), [format!("a: {INCOMPLETE}")]);
+    assert_eq!(
+        (room.read("a").len(), room.read("b")),
+        (8, "torn".to_owned())
+    );
+    assert!(room.is_partial());
+}
+
+#[test]
 fn every_file_is_compared_with_the_index() {
     let tar = Tar::default()
         .dir("d", 0o755)

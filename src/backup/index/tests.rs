@@ -257,6 +257,27 @@ fn keys_that_are_added_later_are_no_obstacle() {
 }
 
 #[test]
+fn what_is_not_as_it_stood_on_the_disk_is_marked() {
+    let mut entry = file(b"workspace/half", 512);
+    let mark = |entry: &SnapshotEntry| {
+        let bytes = written(&[IndexRecord::Entry(entry.clone())]);
+        let read = read(&bytes).expect("reads");
+        assert_eq!(read, [IndexRecord::Entry(entry.clone())]);
+        bytes
+    };
+    assert!(!unzipped(&mark(&entry)).contains("problem"));
+    entry.problem = Some(ProblemClass::Unreadable);
+    let text = unzipped(&mark(&entry));
+    assert!(text.contains(r#""problem":"unreadable""#), "{text}");
+    entry.problem = Some(ProblemClass::Other);
+    let later = text.replace("unreadable", "a-later-class");
+    assert_eq!(
+        read(&zipped(&later)).expect("reads"),
+        [IndexRecord::Entry(entry)]
+    );
+}
+
+#[test]
 fn a_line_without_end_costs_no_memory() {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     for _ in 0..3 {

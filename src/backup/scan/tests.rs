@@ -394,21 +394,28 @@ fn a_path_that_no_index_could_hold_is_told_and_the_walk_goes_on() {
 }
 
 #[test]
-fn a_folder_that_moved_away_while_it_was_walked_is_told() {
-    let host = host(&[]);
-    let deep: Vec<String> = (0..OPEN_FOLDERS + 8).map(|_| "d".to_owned()).collect();
-    let bottom = host.path().join("ws").join(deep.join("/"));
-    fs::create_dir_all(&bottom).expect("made");
-    fs::write(bottom.join("x"), "").expect("written");
-    fs::write(host.path().join("ws/d/d/z"), "").expect("written");
-    let mut scan = scan(&host, &[Item::Workspace], ScanOptions::default());
-    for found in scan.by_ref() {
-        if found.path.name() == b"x" {
-            break;
+fn a_folder_that_moved_away_while_it_was_walked_is_told_also_when_another_has_its_name() {
+    for another in [false, true] {
+        let host = host(&[]);
+        let deep: Vec<String> = (0..OPEN_FOLDERS + 8).map(|_| "d".to_owned()).collect();
+        let bottom = host.path().join("ws").join(deep.join("/"));
+        fs::create_dir_all(&bottom).expect("made");
+        fs::write(bottom.join("x"), "").expect("written");
+        let place = host.path().join("ws/d/d");
+        fs::write(place.join("z"), "").expect("written");
+        let mut scan = scan(&host, &[Item::Workspace], ScanOptions::default());
+        for found in scan.by_ref() {
+            if found.path.name() == b"x" {
+                break;
+            }
         }
+        fs::rename(&place, host.path().join("ws/d/moved")).expect("renamed");
+        if another {
+            fs::create_dir(&place).expect("made");
+            fs::write(place.join("z"), "of another folder").expect("written");
+        }
+        assert_eq!(all(&mut scan), ["workspace/d/d Vanished"]);
     }
-    fs::rename(host.path().join("ws/d/d"), host.path().join("ws/d/moved")).expect("renamed");
-    assert_eq!(all(&mut scan), ["workspace/d/d Vanished"]);
 }
 
 #[test]

@@ -46,6 +46,13 @@ pub(super) async fn try_fill(state: &State) -> Result<()> {
         .record_backup_object(intent, "a", Some(&upload("a")))
         .await?;
     state.resolve_backup_intent(intent).await?;
+    let objects = ["a".to_owned(), "b".to_owned()];
+    let removal = state
+        .record_backup_removal(REMOTE, &run_id(1), "snapshot-1", time(1), objects.iter())
+        .await?;
+    let open = state.open_backup_intents(REMOTE).await?;
+    assert!(open.len() == 1 && open[0].id == removal && open[0].objects.len() == 2);
+    state.resolve_backup_intent(removal).await?;
     state
         .record_backup_outcome(REMOTE, "default", &outcome(true, 1))
         .await?;
