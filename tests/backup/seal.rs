@@ -8,22 +8,13 @@ use flate2::read::GzDecoder;
 use ows::backup::manifest::{Encryption, Totals};
 use ows::backup::name::Part;
 use ows::backup::seal::{Keys, Seal};
+use ows_testkit::peers;
 use secrecy::ExposeSecret as _;
 
 use super::archives::{Key, Reader, make, members, name, sealed, stored_as};
 
-/// The program in `PATH`; `None`, said aloud, when there is none.
 fn peer(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file());
-    if found.is_none() {
-        let required = std::env::var("OWS_REQUIRE_PEERS").is_ok_and(|value| value == "1");
-        assert!(!required, "{name} is required and was not found");
-        writeln!(std::io::stderr(), "skipped: {name} was not found").unwrap();
-    }
-    found
+    peers::find(&format!("OWS_{}", name.to_uppercase()), name)
 }
 
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {
