@@ -1,4 +1,4 @@
-//! `ows demo`: the main job in a temporary place, with a folder as the remote. What is shown is what really happened: the
+//! `ows demo`: the main job and a backup in a temporary place, with a folder as the remote. What is shown is what really happened: the
 //! same library calls as in the other commands, on real files.
 
 use std::fs;
@@ -7,6 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
+use ows::backup::connect::backup_settings;
+use ows::backup::now::{NowOptions, now};
+use ows::backup::proving::restore_command;
+use ows::backup::restore::RestoreOptions;
+use ows::backup::seal::keygen;
+use ows::backup::source::Which;
 use ows::cancel::Cancel;
 use ows::config::{Config, Environment, Invocation, load};
 use ows::error::{Failure, Outcome};
@@ -14,11 +20,13 @@ use ows::ids::RunId;
 use ows::report::Silent;
 use ows::sync::trash::Trash;
 use ows::sync::{SyncOptions, connect::pair_settings, sync};
+use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::args::DemoArgs;
+use super::backup::{archive_path, backup_lines};
 use super::output::{Answer, Output};
-use super::text::summary;
+use super::text::{files, summary};
 use super::trash::line as trash_line;
 
 const CONFIG: &str = r#"{
@@ -29,6 +37,16 @@ const CONFIG: &str = r#"{
     remotePath: "",
     settle: 0,
   },
+  backup: {
+    enabled: true,
+    provider: "custom",
+    custom: { type: "local", options: { path: "VAULT" } },
+    remotePath: "",
+    include: ["workspace"],
+    encrypt: true,
+    recipients: ["RECIPIENT"],
+    identities: ["identity.txt"],
+  },
 }
 "#;
 
@@ -38,6 +56,7 @@ const NEXT: &str = r#"Where to go next
   $ ows sync --dry-run    shows what a run would do, and changes nothing
   $ ows sync              does it
   $ ows status            shows what is known of both sides
+  $ ows backup keygen     begins with backups; docs/backup.md goes on
   $ ows --help            shows everything else"#;
 
 pub async fn run(
@@ -138,10 +157,20 @@ impl<'a> Story<'a> {
     ) -> Outcome<Self> {
         let (workspace, cloud) = (place.root.join("workspace"), place.root.join("cloud"));
         let file = place.root.join("ows.json5");
+        let vault = place.root.join("vault");
+        let key = keygen(Utc::now());
         // Written as JSON, the path may hold whatever a path may hold.
-        let path = Value::from(cloud.display().to_string()).to_string();
+        let quoted = |path: &Path| Value::from(path.display().to_string()).to_string();
+        let config = CONFIG
+            .replace("RECIPIENT", &key.recipient)
+            .replace("\"CLOUD\"", &quoted(&cloud))
+            .replace("\"VAULT\"", &quoted(&vault));
         let sources = [
-            (&file, CONFIG.replace("\"CLOUD\"", &path)),
+            (&file, config),
+            (
+                &place.root.join("identity.txt"),
+                key.identity.expose_secret().to_owned(),
+            ),
             (
                 &workspace.join("AGENTS.md"),
                 "Be kind. Keep notes.\n".to_owned(),
@@ -149,7 +178,7 @@ impl<'a> Story<'a> {
             (&workspace.join("notes/plan.md"), "1. sync\n".to_owned()),
             (&workspace.join("notes/todo.md"), "- write\n".to_owned()),
         ];
-        for folder in [&workspace.join("notes"), &cloud] {
+        for folder in [&workspace.join("notes"), &cloud, &vault] {
             fs::create_dir_all(folder)
                 .map_err(|error| failed("could not make a folder", folder, error))?;
         }
@@ -208,6 +237,10 @@ impl<'a> Story<'a> {
         }
         self.sync().await?;
         self.trees()?;
+
+        self.step("Back it all up, sealed to a key, and restore a file of it");
+        self.backup().await?;
+        self.restore().await?;
         self.output.line(&format!("\n{NEXT}"));
         self.hand_in();
         Ok(())
@@ -271,6 +304,43 @@ impl<'a> Story<'a> {
                 .entry(operation.clone())
                 .or_default() += count;
         }
+        Ok(())
+    }
+
+    async fn backup(&mut self) -> Outcome<()> {
+        self.typed("ows backup now");
+        let settings = backup_settings(&self.config)?;
+        let options = NowOptions::default();
+        let finished = now(&settings, &options, Arc::new(Silent), self.cancel.clone()).await;
+        if let Some(failure) = finished.failure {
+            return Err(failure);
+        }
+        for line in backup_lines(&finished.made, &finished.report, false) {
+            self.says(line);
+        }
+        Ok(())
+    }
+
+    async fn restore(&mut self) -> Outcome<()> {
+        self.typed("ows backup restore --to restored --path workspace/AGENTS.md");
+        let settings = backup_settings(&self.config)?;
+        let options = RestoreOptions {
+            snapshot: Which::Latest,
+            to: Some(self.workspace.with_file_name("restored")),
+            only: vec![archive_path("workspace/AGENTS.md")?],
+            dry_run: false,
+            overwrite: false,
+        };
+        let finished =
+            restore_command(&settings, options, Arc::new(Silent), self.cancel.clone()).await;
+        if let Some(failure) = finished.failure {
+            return Err(failure);
+        }
+        let done = finished.found.map(|restored| restored.done.files);
+        self.says(format!(
+            "{} restored into `restored`, every file checked",
+            files(done.unwrap_or_default())
+        ));
         Ok(())
     }
 

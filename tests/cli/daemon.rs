@@ -48,6 +48,17 @@ impl Daemon {
         );
     }
 
+    /// Waits until something else is so.
+    #[track_caller]
+    pub fn waits_until(&self, is_so: impl Fn() -> bool) {
+        wait_until(is_so, || self.log());
+    }
+
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        self.child.hang_up().unwrap();
+    }
+
     /// Sends SIGTERM and waits for a clean end.
     #[track_caller]
     pub fn end(mut self) -> (String, String) {

@@ -23,6 +23,8 @@ use super::output::{Answer, Output};
 use super::progress::Progress;
 use super::stoppable;
 use args::{BackupArgs, BackupCommand};
+pub use ls::archive_path;
+pub use now::lines as backup_lines;
 
 pub async fn run(
     global: &Global,

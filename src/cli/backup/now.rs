@@ -61,7 +61,8 @@ fn tell(made: &Made, answer: &mut Answer) {
     answer.set("retained", made.pruned.retained.clone());
 }
 
-fn lines(made: &Made, report: &Report, verbose: bool) -> Vec<String> {
+/// What a backup comes to, for people.
+pub fn lines(made: &Made, report: &Report, verbose: bool) -> Vec<String> {
     let Some(snapshot) = &made.snapshot else {
         let counted = report.dry_run && report.exit_code == 0;
         let text = format!(

@@ -1,7 +1,7 @@
 //! Restoring with what `RECOVER.txt` says and nothing else: its commands are taken out of the file as it was stored, and
 //! run with the distribution's tools where no `ows` is.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +17,7 @@ fn has_tools() -> bool {
         PATH.split(':')
             .any(|folder| Path::new(folder).join(tool).exists())
     };
-    let missing: Vec<&str> = ["age", "tar", "gzip", "sha256sum", "bash"]
+    let missing: Vec<&str> = ["age", "tar", "gzip", "sha256sum", "bash", "script"]
         .into_iter()
         .filter(|tool| !is_there(tool))
         .collect();
@@ -70,16 +70,50 @@ impl Lab {
         }
     }
 
+    /// The same on a terminal, for whoever is asked for a passphrase: `answers` are typed, each when it is asked for.
+    fn types_and_answers(&self, paragraphs: &[&str], passphrase: &str, times: usize) {
+        let script = self.script(paragraphs);
+        std::fs::write(self.folder.join("typed.sh"), script).unwrap();
+        let mut child = Command::new("/usr/bin/script")
+            .args([
+                "--quiet",
+                "--return",
+                "--flush",
+                "--command",
+                "bash typed.sh",
+                "/dev/null",
+            ])
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", &self.folder)
+            .current_dir(&self.folder)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut keyboard = child.stdin.take().unwrap();
+        let mut screen = child.stdout.take().unwrap();
+        let mut seen = Vec::new();
+        let mut asked = 0;
+        let mut byte = [0];
+        while screen.read(&mut byte).unwrap() > 0 {
+            seen.extend(byte);
+            let question = b"passphrase:";
+            if seen.to_ascii_lowercase().ends_with(question) {
+                asked += 1;
+                keyboard
+                    .write_all(format!("{passphrase}\n").as_bytes())
+                    .unwrap();
+            }
+        }
+        let status = child.wait().unwrap();
+        assert!(status.success(), "{}", String::from_utf8_lossy(&seen));
+        assert_eq!(asked, times, "{}", String::from_utf8_lossy(&seen));
+    }
+
     /// Types the commands of these paragraphs, one after the other, in one shell.
     fn types(&self, paragraphs: &[&str]) -> String {
-        let mut script = "set -eu -o pipefail\n".to_owned();
-        for begin in paragraphs {
-            script.push_str(&commands(&self.text, begin));
-            script.push('\n');
-        }
-        let example = "ows-20260131T235959Z-1a2b3c4d";
-        assert!(script.contains(example), "{script}");
-        let script = script.replace(example, &self.name);
+        let script = self.script(paragraphs);
         let ran = Command::new("/bin/bash")
             .args(["-c", &script])
             .env_clear()
@@ -95,6 +129,17 @@ impl Lab {
         assert!(ran.status.success(), "{script}\n{out}\n{err}");
         assert_eq!(err, "", "{script}");
         out
+    }
+
+    fn script(&self, paragraphs: &[&str]) -> String {
+        let mut script = "set -eu -o pipefail\n".to_owned();
+        for begin in paragraphs {
+            script.push_str(&commands(&self.text, begin));
+            script.push('\n');
+        }
+        let example = "ows-20260131T235959Z-1a2b3c4d";
+        assert!(script.contains(example), "{script}");
+        script.replace(example, &self.name)
     }
 
     /// What was restored is what was there.
@@ -179,5 +224,26 @@ fn the_words_of_recover_txt_restore_what_is_not_encrypted() {
         "c) not encrypted",
         "4. PUT IT BACK",
     ]);
+    lab.holds_everything(&world);
+}
+
+#[test]
+fn the_words_of_recover_txt_restore_what_is_encrypted_with_a_passphrase() {
+    if !has_tools() {
+        return;
+    }
+    let passphrase = "correct horse battery staple";
+    let world = to_folder(&format!(
+        "volumeSize: '1MiB', encrypt: true, passphrase: '{passphrase}'"
+    ));
+    fill(&world);
+    let lab = Lab::of(&world, &now(&world));
+    let objects = std::fs::read_dir(&lab.folder).unwrap();
+    let volumes = objects.filter(|object| {
+        let name = object.as_ref().unwrap().file_name().into_string().unwrap();
+        name.ends_with(".tar.gz.age")
+    });
+    let paragraphs = ["1. CHOOSE", "b) encrypted", "4. PUT IT BACK"];
+    lab.types_and_answers(&paragraphs, passphrase, volumes.count());
     lab.holds_everything(&world);
 }
