@@ -10,7 +10,7 @@
 //!   how it should be: `--accept-shrink`. What is younger than the accepted snapshot is compared from then on.
 //! - The plan is a value: `--dry-run` shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Duration, Utc};
 use ows_providers::{Entry, ErrorKind, Precondition, Provider, RelPath, Upload, Version};
@@ -105,9 +105,6 @@ impl PrunePlan {
         if options.legacy {
             plan.judge_legacy(catalog, &settings.retain);
         }
-        if options.unlisted {
-            plan.find_unlisted(catalog);
-        }
         plan
     }
 
@@ -174,15 +171,38 @@ impl PrunePlan {
         }));
     }
 
-    fn find_unlisted(&mut self, catalog: &Catalog) {
+    /// Adds what belongs to no snapshot: objects, and uploads that were begun and never ended.
+    async fn find_unlisted(&mut self, catalog: &Catalog, provider: &dyn Provider) -> Outcome<()> {
+        let uploads = match provider.list_uploads().await {
+            Ok(uploads) => uploads,
+            Err(error) if error.kind == ErrorKind::Unsupported => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let mut at_work: BTreeSet<SnapshotName> = BTreeSet::new();
+        let mut dead = Vec::new();
+        for upload in uploads {
+            let ObjectName::Snapshot(snapshot, _) = ObjectName::parse(upload.path.as_str()) else {
+                continue;
+            };
+            let begun = upload.started_at_ns.map(DateTime::from_timestamp_nanos);
+            let begun = begun.map_or(snapshot.taken_at(), |begun| begun.max(snapshot.taken_at()));
+            if is_young(begun, catalog.read_at) {
+                at_work.insert(snapshot);
+            } else if catalog.find(snapshot).is_none() {
+                dead.push(Upload {
+                    path: upload.path,
+                    id: upload.id,
+                    size: None,
+                    part_size: 0,
+                    token: String::new(),
+                });
+            }
+        }
         for unlisted in &catalog.unlisted {
-            let newest = unlisted
-                .objects
-                .values()
-                .filter_map(|entry| entry.modified_at_ns)
-                .map(DateTime::from_timestamp_nanos)
-                .fold(unlisted.name.taken_at(), Ord::max);
-            if is_young(newest, catalog.read_at) {
+            // A backup that has taken longer still has an upload under way.
+            if is_young(unlisted.name.taken_at(), catalog.read_at)
+                || at_work.contains(&unlisted.name)
+            {
                 self.kept.push(Kept {
                     name: unlisted.name.to_string(),
                     reasons: vec![format!(
@@ -193,30 +213,7 @@ impl PrunePlan {
                 self.objects.extend(unlisted.objects.values().cloned());
             }
         }
-    }
-
-    /// Adds uploads that were begun and never ended, of snapshots that do not exist.
-    async fn find_uploads(&mut self, catalog: &Catalog, provider: &dyn Provider) -> Outcome<()> {
-        let uploads = match provider.list_uploads().await {
-            Ok(uploads) => uploads,
-            Err(error) if error.kind == ErrorKind::Unsupported => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
-        let dead = uploads.into_iter().filter(|upload| {
-            let ObjectName::Snapshot(snapshot, _) = ObjectName::parse(upload.path.as_str()) else {
-                return false;
-            };
-            let begun = upload.started_at_ns.map(DateTime::from_timestamp_nanos);
-            let begun = begun.map_or(snapshot.taken_at(), |begun| begun.max(snapshot.taken_at()));
-            catalog.find(snapshot).is_none() && !is_young(begun, catalog.read_at)
-        });
-        self.uploads.extend(dead.map(|upload| Upload {
-            path: upload.path,
-            id: upload.id,
-            size: None,
-            part_size: 0,
-            token: String::new(),
-        }));
+        self.uploads.append(&mut dead);
         Ok(())
     }
 
@@ -444,7 +441,7 @@ impl Pruning<'_> {
         let mut plan = PrunePlan::new(catalog, self.settings, options, just_made);
         let provider = self.settings.provider.as_ref();
         if options.unlisted {
-            plan.find_uploads(catalog, provider).await?;
+            plan.find_unlisted(catalog, provider).await?;
         }
         if options.dry_run {
             *done = plan.show();

@@ -77,13 +77,18 @@ impl Lane {
 impl Backups {
     pub(super) fn new(began: Instant, mut newest: watch::Receiver<Arc<Config>>) -> Self {
         let config = Arc::clone(&newest.borrow_and_update());
+        let idle = config.backup_idle_reason();
         Self {
             began,
             newest,
             config,
             backup: Lane::idle(Task::Backup),
             verification: Lane::idle(Task::Verification),
-            life: Backed::default(),
+            // Known also when it is stopped before it begins.
+            life: Backed {
+                idle,
+                ..Backed::default()
+            },
         }
     }
 

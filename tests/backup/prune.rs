@@ -118,7 +118,8 @@ async fn legacy_and_unlisted_go_only_when_asked() {
         md5: None,
     };
     let path = ows_providers::RelPath::new(&unlisted).unwrap();
-    store.provider().start_upload(&path, upload).await.unwrap();
+    let begin = || async { store.provider().start_upload(&path, upload.clone()).await };
+    let under_way = begin().await.unwrap();
 
     let (_, removed) = plain(
         PruneOptions {
@@ -133,13 +134,19 @@ async fn legacy_and_unlisted_go_only_when_asked() {
         unlisted: true,
         ..PruneOptions::default()
     };
-    // It may be a backup that another host is making.
+    // It may be a backup that another host is making: a long one, whose upload is under way, or one that just began.
+    let begun = snapshot(&store.now().to_rfc3339()).object(Part::Index { encrypted: true });
+    store.insert(&begun, b"left");
     assert!(plain(asked, &host).await.1.is_empty());
     assert!(store.get(&unlisted).is_some() && store.uploads().len() == 1);
-    host.later(25 * 3600);
+    store.provider().abort_upload(&under_way).await.unwrap();
     let (_, removed) = plain(asked, &host).await;
-    assert_eq!(removed, [unlisted.clone(), unlisted.clone()]);
-    assert!(store.get(&unlisted).is_none() && store.uploads().is_empty());
+    assert_eq!(removed, [unlisted.clone()]);
+    begin().await.unwrap();
+    host.later(48 * 3600);
+    let (_, removed) = plain(asked, &host).await;
+    assert_eq!(removed, [begun.clone(), unlisted.clone()]);
+    assert!(store.get(&begun).is_none() && store.uploads().is_empty());
 }
 
 #[tokio::test]
