@@ -8,6 +8,7 @@ use ows::backup::seal::Seal;
 use ows::backup::source::Which;
 use ows::backup::verify::{Level, Subject, Verified, record, verify};
 use ows::cancel::Cancel;
+use ows::config::Encryption;
 use ows::error::Outcome;
 use ows::report::Silent;
 use ows::state::State;
@@ -81,6 +82,62 @@ async fn hashing_needs_no_key_and_reading_says_what_it_lacks() {
         "{}",
         told(&failure)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_passphrase_accuses_nobody_but_the_passphrase() {
+    let mut reader = Reader::new();
+    let right = Encryption::Passphrase("correct horse battery staple".into());
+    let seal = Seal::new(&right).unwrap();
+    let made = make(name(), &seal, &[members()]);
+    reader.put(&made);
+    reader.settings.encryption = Encryption::Passphrase("wrong".into());
+    let read = async |reader: &Reader, subject| look(reader, subject, Level::Read).await;
+    let failure = read(&reader, Subject::One(Which::Latest))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(
+        told(&failure).contains("backup.passphrase"),
+        "{}",
+        told(&failure)
+    );
+    let all = read(&reader, Subject::All).await.unwrap();
+    assert_eq!(all[0].proven, Some(Level::Hash), "{:?}", all[0].bad);
+    // Without an index the data says the same.
+    reader.store.remove(&made.manifest.index.name);
+    let failure = read(&reader, Subject::One(Which::Latest))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_snapshot_and_a_wrong_passphrase_are_told_apart_from_damage() {
+    let mut reader = Reader::new();
+    let object = include_bytes!("../../fixtures/backup/backup-20260131T235959Z.tar.gz.enc");
+    let legacy = "backup-20260131T235959Z.tar.gz.enc";
+    reader.store.insert(legacy, object);
+    reader.settings.encryption = Encryption::Passphrase("wrong".into());
+    let subject = Subject::One(Which::Name(legacy.to_owned()));
+    let failure = look(&reader, subject, Level::Read).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+}
+
+/// age tells a damaged head from another key by nothing; the manifest's hash does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_head_is_damage_and_no_wrong_key() {
+    let (reader, made) = sealed(members());
+    for name in made.objects.keys().filter(|name| name.ends_with(".age")) {
+        let mut damaged = made.objects[name].clone();
+        // Within the stanza of the recipient.
+        damaged[100] = if damaged[100] == b'A' { b'B' } else { b'A' };
+        reader.store.insert(name, &damaged);
+    }
+    let verified = latest(&reader, Level::Read).await;
+    assert!(!verified.is_whole());
+    let said = format!("{:?}", verified.bad);
+    assert!(said.contains("does not open"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
