@@ -24,7 +24,6 @@ use super::untar::{MemberKind, TarError, TarReader};
 use crate::cancel::Cancel;
 use crate::error::Outcome;
 use crate::report::Reporter;
-use crate::state::{BackupProof, State};
 
 /// How deeply is looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,27 +129,6 @@ pub async fn verify(
         all.push(verified);
     }
     Ok(all)
-}
-
-/// Stores what was proven, and takes back what was proven earlier of a snapshot that is not whole any more.
-///
-/// # Errors
-/// When the database cannot be written to.
-pub async fn record(state: &State, catalog: &Catalog, verified: &[Verified]) -> Outcome<()> {
-    for one in verified {
-        let remote = &catalog.remote.id;
-        if !one.is_whole() {
-            state.forget_backup_proofs(remote, &one.snapshot).await?;
-        } else if let Some(proven) = one.proven {
-            let proof = BackupProof {
-                snapshot: one.snapshot.clone(),
-                level: proven.name().to_owned(),
-                proven_at: one.at,
-            };
-            state.record_backup_proof(remote, &proof).await?;
-        }
-    }
-    Ok(())
 }
 
 async fn one(
