@@ -118,6 +118,8 @@ impl Content for Placed<'_> {
 /// Unpacks the volumes of one snapshot, in their order.
 pub struct Extractor<'a> {
     places: Places<'a>,
+    /// The mark is not one that an earlier run left.
+    is_mark_new: bool,
     options: ExtractOptions<'a>,
     /// Which of `options.only` were met.
     met: Vec<bool>,
@@ -139,15 +141,17 @@ pub struct Extractor<'a> {
 impl<'a> Extractor<'a> {
     /// Begins to extract into `target`, and marks it as partial.
     pub fn new(target: &'a Dir, mut options: ExtractOptions<'a>) -> Result<Self, ExtractError> {
-        let places = Places::new(target, options.aside.take());
-        places
-            .mark(PARTIAL)
+        let mut places = Places::new(target, options.aside.take());
+        let is_mark_new = ArchivePath::new(PARTIAL)
+            .map_err(io::Error::other)
+            .and_then(|mark| places.mark(&mark))
             .map_err(|source| ExtractError::Target {
                 path: PARTIAL.to_owned(),
                 source,
             })?;
         Ok(Self {
             places,
+            is_mark_new,
             met: vec![false; options.only.len()],
             options,
             volume: 0,
@@ -285,11 +289,12 @@ impl<'a> Extractor<'a> {
         }
         for (only, met) in self.options.only.iter().zip(std::mem::take(&mut self.met)) {
             if !met {
-                self.done
-                    .note(&only.to_string(), "it is not in the snapshot");
+                self.done.note_missing(&only.to_string());
             }
         }
-        if self.done.bad_count == 0 {
+        // Where nothing was restored, what was there before is as whole as it was.
+        let is_untouched = self.is_mark_new && self.done.is_nothing_of(self.options.only.len());
+        if self.done.bad_count == 0 || is_untouched {
             self.places
                 .unmark(PARTIAL)
                 .map_err(|source| ExtractError::Target {

@@ -42,6 +42,8 @@ pub struct Extracted {
     pub bad: Vec<Bad>,
     /// How many bad paths there are.
     pub bad_count: u64,
+    /// How many of these were asked for and are not in the snapshot.
+    pub missing: u64,
 }
 
 /// Why extraction stops.
@@ -85,6 +87,17 @@ impl Extracted {
                 message: shorten(message),
             });
         }
+    }
+
+    /// Notes a path that was asked for and is not there.
+    pub(in crate::backup) fn note_missing(&mut self, path: &str) {
+        self.missing += 1;
+        self.note(path, "it is not in the snapshot");
+    }
+
+    /// Whether none of the paths that were asked for is in the snapshot, and nothing else is bad.
+    pub(in crate::backup) fn is_nothing_of(&self, asked: usize) -> bool {
+        asked > 0 && self.missing == asked as u64 && self.bad_count == self.missing
     }
 }
 

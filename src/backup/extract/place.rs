@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 
@@ -15,6 +15,10 @@ use crate::backup::entry::ArchivePath;
 
 /// How deep a path may lead. Ordinary tools take 4,095 bytes of path, and each folder costs a call for each way to it.
 const MOST_SEGMENTS: usize = 1024;
+
+/// What the mark of a partial restore says.
+const MARK: &[u8] =
+    b"This folder is not, or not wholly, restored: what is missing or wrong was reported by ows.\n";
 
 /// Why a member gets no place.
 #[derive(Debug, thiserror::Error)]
@@ -76,16 +80,37 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Writes the file that marks the target as partial.
-    pub(super) fn mark(&self, name: &str) -> io::Result<()> {
-        let mut options = OpenOptions::new();
-        options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .follow(FollowSymlinks::No);
-        let mut file = self.target.open_with(name, &options)?;
-        file.write_all(b"This folder is not, or not wholly, restored: what is missing or wrong was reported by ows.\n")
+    /// Makes the file that marks the target as partial, unless an earlier run left one; whether it is new. What has its name
+    /// and is not ours is the user's: it is moved aside like anything else in the way.
+    pub(super) fn mark(&mut self, mark: &ArchivePath) -> io::Result<bool> {
+        if self.is_marked(mark)? {
+            return Ok(false);
+        }
+        let mut file = self.file(mark).map_err(|refusal| match refusal {
+            Refusal::Io(error) => error,
+            other => io::Error::other(other),
+        })?;
+        // It is no member of the archive, and goes: nothing is to become another name of it.
+        let metadata = rustix::fs::fstat(&file)?;
+        self.made.remove(&(metadata.st_dev, metadata.st_ino));
+        file.write_all(MARK)?;
+        Ok(true)
+    }
+
+    /// Whether a mark is there. Nothing else is opened: a fifo would wait for a writer.
+    fn is_marked(&mut self, mark: &ArchivePath) -> io::Result<bool> {
+        let length = MARK.len() as u64;
+        match self.target.symlink_metadata(name(mark)) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == length => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let mut text = Vec::new();
+        self.open_file(mark)?
+            .take(length + 1)
+            .read_to_end(&mut text)?;
+        Ok(text == MARK)
     }
 
     pub(super) fn unmark(&self, name: &str) -> io::Result<()> {
