@@ -227,6 +227,10 @@ struct Compare {
 
 impl Compare {
     fn run(mut self) -> io::Result<Found> {
+        // Where nothing at all could be restored there is no folder.
+        if !self.root.try_exists()? {
+            return Ok(self.found);
+        }
         // Nobody else is in there; modes go with the folder.
         open_up(&self.root)?;
         let mut waiting = vec![self.root.clone()];

@@ -110,6 +110,10 @@ trait Findings {
     fn bad(&self) -> Vec<PathProblem>;
     /// How much is bad.
     fn bad_count(&self) -> u64;
+    /// How much of that was asked for and never stored.
+    fn missing(&self) -> u64 {
+        0
+    }
     /// What a person must know.
     fn warnings(&self) -> Vec<String>;
     /// Files that were looked at and are right, and their bytes.
@@ -201,12 +205,28 @@ impl<'a> Command<'a> {
         self.report.counts.failed = found.bad_count();
         self.report.warnings.extend(found.warnings());
         self.report.errors = found.bad();
-        let message = match found.bad_count() {
-            0 => return None,
+        let as_stored = |count| match count {
             1 => "1 thing is not as it was stored".to_owned(),
             count => format!("{count} things are not as they were stored"),
         };
-        Some(Failure::new(FailureKind::Partial, message))
+        let in_it = |count| match count {
+            1 => "1 path is not in the snapshot".to_owned(),
+            count => format!("{count} paths are not in the snapshot"),
+        };
+        let missing = found.missing();
+        let partial = |message| Failure::new(FailureKind::Partial, message);
+        match (found.bad_count().saturating_sub(missing), missing) {
+            (0, 0) => None,
+            (0, missing) => Some(partial(in_it(missing)).with_hint(
+                "`ows backup ls` shows which paths it holds; the others are as they were stored",
+            )),
+            (bad, 0) => Some(partial(as_stored(bad))),
+            (bad, missing) => Some(partial(format!(
+                "{}, and {}",
+                as_stored(bad),
+                in_it(missing)
+            ))),
+        }
     }
 
     async fn remember<T: Findings>(
@@ -276,6 +296,10 @@ impl Findings for Restored {
 
     fn bad_count(&self) -> u64 {
         self.done.bad_count
+    }
+
+    fn missing(&self) -> u64 {
+        self.done.missing
     }
 
     fn warnings(&self) -> Vec<String> {

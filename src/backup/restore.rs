@@ -121,6 +121,19 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// What vouches for the files, and whether it is itself what the manifest names.
 type Vouching = (Option<Box<dyn Proof>>, Vec<ObjectCheck>);
+
+/// Said when the target is as it was.
+const NOTHING: &str = "nothing was restored";
+
+/// Puts `hint` before what the failure has.
+fn add_hint(error: Failure, hint: &str) -> Failure {
+    let hint = match &error.hint {
+        Some(before) => format!("{hint}; {before}"),
+        None => hint.to_owned(),
+    };
+    error.with_hint(hint)
+}
+
 /// Removes a new target that holds the mark of a partial restore and nothing else.
 fn is_taken_back(target: &Path) -> bool {
     let is_mark = |entry: io::Result<fs::DirEntry>| {
@@ -149,7 +162,16 @@ impl Job {
         let impaired = Impaired::default();
         if self.options.dry_run {
             let done = self.rehearse(&impaired)?;
+            if done.is_nothing_of(self.options.only.len()) {
+                return Err(self.no_such_path());
+            }
             return Ok(self.restored(done, None, &impaired));
+        }
+        let picked = self.pick().map_err(|error| add_hint(error, NOTHING))?;
+        if (picked.as_ref())
+            .is_some_and(|picked| picked.entries.is_empty() && picked.fault.is_none())
+        {
+            return Err(self.no_such_path());
         }
         let shown = self.target.display().to_string();
         let unusable = |error| {
@@ -161,7 +183,8 @@ impl Job {
             true => None,
             false => Some(make_aside(&self.target, now).map_err(unusable)?),
         };
-        let result = self.extract(&target, aside.as_ref().map(|(_, dir)| dir), &impaired);
+        let aside_dir = aside.as_ref().map(|(_, dir)| dir);
+        let result = self.extract(&target, aside_dir, picked, &impaired);
         // A folder in which nothing was put says nothing.
         let replaced = aside.and_then(|(path, _)| match fs::remove_dir(&path) {
             Ok(()) => None,
@@ -169,16 +192,41 @@ impl Job {
         });
         let done = result.map_err(|error| {
             // With a wrong key, say, nothing was begun, and the next try should find the place free.
-            let mut hint = match is_new && is_taken_back(&self.target) {
-                true => "nothing was restored".to_owned(),
-                false => format!("`{}` is partial, and marked as such", self.target.display()),
-            };
-            if let Some(hint_before) = &error.hint {
-                hint = format!("{hint}; {hint_before}");
+            match is_new && is_taken_back(&self.target) {
+                true => add_hint(error, NOTHING),
+                false => {
+                    let shown = self.target.display();
+                    add_hint(error, &format!("`{shown}` is partial, and marked as such"))
+                }
             }
-            error.with_hint(hint)
         })?;
+        let is_nothing = done.is_nothing_of(self.options.only.len());
+        if is_new && (is_nothing || done.bad_count > 0) {
+            // What cannot be removed stays as it is, marked.
+            let _is_gone = is_taken_back(&self.target);
+        }
+        if is_nothing {
+            return Err(self.no_such_path());
+        }
         Ok(self.restored(done, replaced, &impaired))
+    }
+
+    /// Said when nothing that was asked for is there: most often a slip of the pen.
+    fn no_such_path(&self) -> Failure {
+        let name = self.source.chosen.name();
+        let what = match self.options.only.as_slice() {
+            [_] => "no such path",
+            _ => "none of these paths",
+        };
+        let asked: Vec<_> = self
+            .options
+            .only
+            .iter()
+            .map(ArchivePath::to_string)
+            .collect();
+        Failure::usage(format!("the snapshot `{name}` holds {what}; {NOTHING}"))
+            .with_path(asked.join(", "))
+            .with_hint(format!("`ows backup ls {name}` shows which paths it holds"))
     }
 
     fn restored(
@@ -243,6 +291,7 @@ impl Job {
         &mut self,
         target: &Dir,
         aside: Option<&Dir>,
+        picked: Option<pick::Picked>,
         impaired: &Impaired,
     ) -> Outcome<Extracted> {
         let failed = |cancel: &Cancel, error: ExtractError| {
@@ -265,7 +314,7 @@ impl Job {
             options.most_paths = Some(snapshot.manifest.totals.paths());
             options.most_bytes = Some(snapshot.manifest.totals.bytes);
         }
-        if let Some(picked) = self.pick()? {
+        if let Some(picked) = picked {
             let Chosen::Snapshot(snapshot) = &self.source.chosen else {
                 return Err(Failure::failed("a snapshot of the old plugin has no index"));
             };
@@ -441,7 +490,7 @@ impl Job {
         self.warnings.extend(from.warnings);
         for (only, met) in only.iter().zip(met) {
             if !met {
-                done.note(&only.to_string(), "it is not in the snapshot");
+                done.note_missing(&only.to_string());
             }
         }
         Ok(done)

@@ -140,6 +140,99 @@ async fn a_path_that_is_not_there_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slip_of_the_pen_leaves_nothing_and_the_right_path_then_works() {
+    for has_index in [true, false] {
+        for dry_run in [true, false] {
+            let (reader, _) = sealed(&[members()]);
+            if !has_index {
+                reader.store.remove(&index());
+            }
+            let mut options = reader.options(&["workspace/b.md"]);
+            options.dry_run = dry_run;
+            let failure = reader.restore(options).await.unwrap_err();
+            let said = told(&failure);
+            assert_eq!(failure.kind.exit_code(), 2, "{said}");
+            assert!(said.contains("holds no such path"), "{said}");
+            assert!(said.contains("ows backup ls"), "{said}");
+            assert!(!reader.target().exists());
+            let right = reader.options(&["workspace/a.md"]);
+            assert!(reader.restore(right).await.unwrap().is_whole());
+        }
+        // What stands in the target is as whole as before.
+        let (reader, _) = sealed(&[members()]);
+        if !has_index {
+            reader.store.remove(&index());
+        }
+        std::fs::create_dir(reader.target()).unwrap();
+        std::fs::write(reader.target().join("mine"), b"mine").unwrap();
+        let mut options = reader.options(&["workspace/b.md", "nothing"]);
+        options.overwrite = true;
+        let failure = reader.restore(options).await.unwrap_err();
+        let said = told(&failure);
+        assert!(said.contains("holds none of these paths"), "{said}");
+        let names: Vec<_> = reader.found().into_keys().collect();
+        assert_eq!(names, ["mine"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_got_nothing_is_free_for_the_next_try() {
+    let only: Members = vec![("workspace/a.md", Body::File(b"first".to_vec()))];
+    let (reader, made) = sealed(&[only]);
+    reader.store.insert(&data(), b"not what it was");
+    let restored = reader.restore(reader.options(&[])).await.unwrap();
+    assert!(!restored.is_whole());
+    assert!(!reader.target().exists());
+    reader.put(&made);
+    let restored = reader.restore(reader.options(&[])).await.unwrap();
+    assert!(restored.is_whole(), "{:?}", restored.done.bad);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_the_name_of_the_mark_and_is_the_users_is_moved_aside() {
+    for is_fifo in [true, false] {
+        let (reader, _) = sealed(&[members()]);
+        std::fs::create_dir(reader.target()).unwrap();
+        let mark = reader.target().join(".ows-partial");
+        if is_fifo {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, &mark, rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
+        } else {
+            std::fs::write(&mark, b"mine").unwrap();
+        }
+        let mut options = reader.options(&[]);
+        options.overwrite = true;
+        let restored = reader.restore(options).await.unwrap();
+        assert!(restored.is_whole(), "{:?}", restored.done.bad);
+        assert!(!is_partial(&reader));
+        let aside = restored.replaced.unwrap().join(".ows-partial");
+        let metadata = aside.symlink_metadata().unwrap();
+        assert_eq!(metadata.is_file(), !is_fifo);
+        assert!(is_fifo || std::fs::read(&aside).unwrap() == b"mine");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_mark_of_an_earlier_try_is_taken_over() {
+    let (reader, _) = sealed(&[members()]);
+    let some = reader.options(&["workspace/a.md", "workspace/nothing"]);
+    reader.restore(some).await.unwrap();
+    assert!(is_partial(&reader));
+    // A slip of the pen does not make it whole.
+    let mut slip = reader.options(&["workspace/b.md"]);
+    slip.overwrite = true;
+    reader.restore(slip).await.unwrap_err();
+    assert!(is_partial(&reader));
+    let mut options = reader.options(&[]);
+    options.overwrite = true;
+    let restored = reader.restore(options).await.unwrap();
+    assert!(!is_partial(&reader));
+    let aside = tree(&restored.replaced.unwrap());
+    assert_eq!(aside.keys().collect::<Vec<_>>(), ["workspace/a.md"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rehearsal_writes_nothing_and_counts_the_same() {
     let (reader, _) = sealed(&[members()]);
     let mut options = reader.options(&["workspace/deep", "workspace/nothing"]);

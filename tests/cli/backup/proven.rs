@@ -276,6 +276,45 @@ fn what_is_found_damaged_is_proven_no_more() {
 }
 
 #[test]
+fn a_path_that_the_snapshot_does_not_hold_is_no_damage() {
+    let world = to_folder("encrypt: false");
+    now(&world);
+    let restore = |paths: &[&str]| {
+        let paths = paths.iter().flat_map(|path| ["--path", path]);
+        let arguments: Vec<_> = ["backup", "restore"].into_iter().chain(paths).collect();
+        shown(&world.ows(&arguments).shown())
+    };
+    let slip = restore(&["workspace/readme.md"]);
+    assert!(!world.path("state/.backup-restore").exists());
+    let all = [slip, restore(&["workspace/readme.txt"]), {
+        std::fs::remove_dir_all(world.path("state/.backup-restore")).unwrap();
+        restore(&["workspace/readme.txt", "workspace/readme.md"])
+    }];
+    assert_snapshot!(all.join("\n"), @r"
+    exit code: 2
+    --- stderr
+    error: the snapshot `[SNAPSHOT]` holds no such path; nothing was restored
+    path: workspace/readme.md
+    hint: `ows backup ls [SNAPSHOT]` shows which paths it holds
+
+    exit code: 0
+    --- stdout
+    [SNAPSHOT]: 1 file, [SIZE], restored into `[ROOT]/state/.backup-restore/[SNAPSHOT]`, every file checked ([CALLS] calls, [SECONDS] s)
+    --- stderr
+    warning: `[SNAPSHOT]` is not encrypted: whoever can write to the storage can change it, and nothing would tell
+
+    exit code: 3
+    --- stdout
+    [SNAPSHOT]: 1 file, [SIZE], restored into `[ROOT]/state/.backup-restore/[SNAPSHOT]` ([CALLS] calls, [SECONDS] s)
+    --- stderr
+    warning: `[SNAPSHOT]` is not encrypted: whoever can write to the storage can change it, and nothing would tell
+    `workspace/readme.md`: it is not in the snapshot
+    error: 1 path is not in the snapshot
+    hint: `ows backup ls` shows which paths it holds; the others are as they were stored
+    ");
+}
+
+#[test]
 fn a_snapshot_of_the_old_plugin_is_restored_with_a_warning() {
     let world = to_folder("encrypt: true, passphrase: 'correct horse battery staple'");
     let fixture = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
