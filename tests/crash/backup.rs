@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Duration;
 
 use ows::backup::extract::PARTIAL;
 use ows::backup::name::SnapshotName;
@@ -62,7 +61,7 @@ fn after_a_killed_backup(
     }
     vault.finish(NOW, what);
     let after = vault.assert_tidy(what);
-    vault.assert_no_spool(what);
+    assert!(vault.spooled().is_empty(), "{what}: {:?}", vault.spooled());
     let new: BTreeSet<_> = after.difference(&listed).copied().collect();
     assert_eq!(new.len(), 1, "{what}: {after:?} after {listed:?}");
     assert_eq!(after, newest(&(&listed | &new)), "{what}");
@@ -74,10 +73,9 @@ fn backups_survive_a_kill_at_any_moment() {
     let seed = seed() + 40;
     let mut vault = Vault::new(seed, IN_PARTS);
     vault.add_database();
-    vault.slow_down();
     vault.finish(NOW, "before any kill");
     vault.work();
-    let whole = vault.finish(NOW, "an undisturbed run");
+    let whole = vault.measure(NOW);
     let (wanted, mut killed, mut in_uploads) = (kills(40), 0, 0);
     for (round, moment) in (1_u32..).zip(moments(seed)) {
         if killed >= wanted {
@@ -92,7 +90,7 @@ fn backups_survive_a_kill_at_any_moment() {
         let before = vault.listed().into_keys().collect();
         let at = whole.mul_f64(moment);
         let what = format!("round {round}, killed after {at:?} of {whole:?}");
-        killed += u32::from(vault.killed(NOW, Kill::After(at)));
+        killed += u32::from(vault.killed_after(NOW, at));
         let left = after_a_killed_backup(&vault, &before, round, &what);
         in_uploads += u32::from(!left.uploads.is_empty());
     }
@@ -113,7 +111,7 @@ fn backups_survive_a_kill_at_any_moment() {
 /// Each call that makes something, carried out with nobody left to hear of it, or never.
 #[test]
 fn backups_survive_a_kill_on_every_kind_of_call() {
-    let mut vault = Vault::new(seed() + 41, IN_PARTS);
+    let mut vault = Vault::new(seed() + 41, 20);
     for _ in 0..2 {
         vault.work();
         vault.finish(NOW, "before any kill");
@@ -133,7 +131,6 @@ fn backups_survive_a_kill_on_every_kind_of_call() {
         .into_iter()
         .flat_map(|call| [(call, true), (call, false)]);
     for (round, ((op, nth), carried_out)) in (1..).zip(calls) {
-        vault.configure(settings(round));
         vault.work();
         let before = vault.listed().into_keys().collect();
         let what = format!("killed on {op} number {nth}, carried out: {carried_out}");
@@ -142,9 +139,32 @@ fn backups_survive_a_kill_on_every_kind_of_call() {
             nth,
             carried_out,
         };
-        assert!(vault.killed(NOW, kill), "{what}: the call was not reached");
+        assert!(
+            vault.killed_on(NOW, kill),
+            "{what}: the call was not reached"
+        );
         after_a_killed_backup(&vault, &before, round, &what);
     }
+}
+
+#[test]
+fn the_copy_of_a_database_goes_when_its_backup_was_killed() {
+    let mut vault = Vault::new(seed() + 45, 1);
+    vault.add_database();
+    let mut left = 0;
+    for round in 1..=20 {
+        vault.work();
+        let before = vault.listed().into_keys().collect();
+        vault.start(NOW).killed_when(|| !vault.spooled().is_empty());
+        left += u32::from(!vault.spooled().is_empty());
+        let what = format!("round {round}, killed in the copy of a database");
+        after_a_killed_backup(&vault, &before, round, &what);
+        // The copy may be done between the look and the kill.
+        if left == 2 {
+            return;
+        }
+    }
+    panic!("the copies are made faster than they can be seen");
 }
 
 /// Two snapshots more than are kept, each in several objects.
@@ -188,9 +208,8 @@ fn after_a_killed_prune(vault: &Vault, before: &BTreeSet<SnapshotName>, round: u
 fn prunes_survive_a_kill_at_any_moment() {
     let seed = seed() + 42;
     let mut vault = Vault::new(seed, 3);
-    vault.slow_down();
     overfill(&mut vault);
-    let whole = vault.finish(PRUNE, "an undisturbed prune");
+    let whole = vault.measure(PRUNE);
     let (wanted, mut killed) = (kills(30), 0);
     for (round, moment) in (1_u32..).zip(moments(seed)) {
         if killed >= wanted {
@@ -203,7 +222,7 @@ fn prunes_survive_a_kill_at_any_moment() {
         let before = overfill(&mut vault);
         let at = whole.mul_f64(moment);
         let what = format!("round {round}, killed after {at:?} of {whole:?}");
-        killed += u32::from(vault.killed(PRUNE, Kill::After(at)));
+        killed += u32::from(vault.killed_after(PRUNE, at));
         after_a_killed_prune(&vault, &before, round, &what);
     }
 }
@@ -221,7 +240,7 @@ fn prunes_survive_a_kill_on_every_removal() {
             carried_out,
         };
         assert!(
-            vault.killed(PRUNE, kill),
+            vault.killed_on(PRUNE, kill),
             "{what}: the call was not reached"
         );
         after_a_killed_prune(&vault, &before, round, &what);
@@ -229,10 +248,14 @@ fn prunes_survive_a_kill_on_every_removal() {
 }
 
 /// Restores to the end, which must be a good one.
-fn restore(vault: &Vault, snapshot: &str, to: &Path, more: &[&str], what: &str) -> Duration {
+fn restore(vault: &Vault, snapshot: &str, to: &Path, more: &[&str], what: &str) {
+    vault.finish(&[&into(snapshot, to), more].concat(), what);
+}
+
+/// The command that restores.
+fn into<'a>(snapshot: &'a str, to: &'a Path) -> [&'a str; 6] {
     let to = to.to_str().expect("temporary folders have plain names");
-    let arguments = ["backup", "restore", "--snapshot", snapshot, "--to", to];
-    vault.finish(&[&arguments, more].concat(), what)
+    ["backup", "restore", "--snapshot", snapshot, "--to", to]
 }
 
 /// The workspace is there, to the last byte and time, and no mark.
@@ -265,7 +288,6 @@ fn assert_marked(vault: &Vault, target: &Path, what: &str) -> bool {
 fn restores_survive_a_kill_at_any_moment() {
     let seed = seed() + 44;
     let vault = Vault::new(seed, IN_PARTS);
-    vault.slow_down();
     for round in 1..=2 {
         vault.configure(settings(round));
         vault.later();
@@ -275,7 +297,7 @@ fn restores_survive_a_kill_at_any_moment() {
     let room = TempTree::new();
     room.write("beside.md", "not the target");
     let (target, fresh) = (room.join("target"), room.join("fresh"));
-    let whole = restore(&vault, "latest", &target, &[], "an undisturbed restore");
+    let whole = vault.measure(&into("latest", &target));
     assert_restored(&vault, &target, "an undisturbed restore");
     room.remove("target");
     let objects = vault.server.objects(BUCKET);
@@ -301,9 +323,8 @@ fn restores_survive_a_kill_at_any_moment() {
         let snapshot = &snapshots[round as usize % 2];
         let at = whole.mul_f64(moment);
         let what = format!("round {round}, killed after {at:?} of {whole:?}");
-        let to = target.to_str().expect("temporary folders have plain names");
-        let command = ["backup", "restore", "--snapshot", snapshot, "--to", to];
-        killed += u32::from(vault.killed(&command, Kill::After(at)));
+        let command = into(snapshot, &target);
+        killed += u32::from(vault.killed_after(&command, at));
         assert!(
             outside() == before,
             "{what}: something outside of the target"

@@ -311,16 +311,7 @@ fn killed_by_call(server: &Server, op: Op, nth: usize, begin: impl FnOnce() -> R
 
 fn killed_in_call(server: &Server, op: Op, nth: usize, begin: impl FnOnce() -> Run) -> ExitStatus {
     server.fault(When::op(op).nth(nth), Then::Hang);
-    let mut run = begin();
-    let status = loop {
-        if server.unreached_faults().is_empty() {
-            break run.kill();
-        }
-        let ended = run.child.wait_for(Duration::from_millis(1));
-        if let Some(status) = ended.expect("it can be waited for") {
-            break status;
-        }
-    };
+    let status = begin().killed_when(|| server.unreached_faults().is_empty());
     server.clear_faults();
     status
 }
@@ -368,6 +359,19 @@ impl Run {
         match self.child.wait_for(time).expect("it can be waited for") {
             Some(_) => self.end(),
             None => self.kill(),
+        }
+    }
+
+    /// Kills it as soon as this is so, unless it has ended by then.
+    pub fn killed_when(&mut self, is_so: impl Fn() -> bool) -> ExitStatus {
+        loop {
+            if is_so() {
+                return self.kill();
+            }
+            let ended = self.child.wait_for(Duration::from_millis(1));
+            if ended.expect("it can be waited for").is_some() {
+                return self.end();
+            }
         }
     }
 
