@@ -25,7 +25,7 @@ const VOLUME: usize = 18;
 /// Every second round in volumes.
 fn settings(round: u32) -> Settings {
     Settings {
-        volumes: (round.is_multiple_of(2)).then_some(VOLUME),
+        volumes: round.is_multiple_of(2).then_some(VOLUME),
         retain: crate::vault::KEPT,
     }
 }
