@@ -281,7 +281,7 @@ pub struct Shrink {
 
 /// Looks whether the snapshot just made, else the newest of the profile, is smaller than `min_size` per cent of the largest
 /// before it, in files or in bytes before compression; those older than one that a person has accepted do not count. What
-/// is from the future is neither judged nor compared with.
+/// is from the future is neither judged nor compared with, nor is a plain one where this host encrypts.
 pub async fn shrink(
     catalog: &Catalog,
     settings: &BackupSettings,
@@ -297,13 +297,13 @@ pub async fn shrink(
         .filter(|accepted| !catalog.is_from_future(*accepted));
     let judged = match just_made {
         Some(name) => catalog.find(name),
-        None => catalog.newest(&settings.profile, false),
+        None => catalog.newest(&settings.profile, settings.encrypts()),
     };
     let Some(newest) = judged else {
         return Ok(None);
     };
     let before = catalog
-        .of_profile(&settings.profile, false)
+        .of_profile(&settings.profile, settings.encrypts())
         .filter(|snapshot| {
             snapshot.name != newest.name
                 && !catalog.is_from_future(snapshot.name)

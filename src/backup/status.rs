@@ -47,7 +47,7 @@ pub struct BackupStatus {
     pub warnings: Vec<String>,
 }
 
-/// The newest snapshot that is not from the future.
+/// The newest snapshot that is not from the future, and where this host encrypts not a plain one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Newest {
     /// Its name.
@@ -123,7 +123,7 @@ pub async fn status(
     let last_success = last(true);
     let last_failure = last(false);
     let newest = catalog
-        .newest(&settings.profile, false)
+        .newest(&settings.profile, settings.encrypts())
         .map(|latest| Newest {
             name: latest.name.to_string(),
             created_at: latest.name.taken_at(),

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use ows::backup::catalog::Catalog;
 use ows::backup::lock::BackupLock;
 use ows::backup::manifest::ProblemClass;
-use ows::backup::name::{Part, RECOVER};
+use ows::backup::name::{Part, RECOVER, SnapshotName};
 use ows::backup::now::NowOptions;
 use ows::backup::settings::BackupClock;
 use ows::backup::status::status;
@@ -335,6 +335,18 @@ async fn the_status_counts_no_snapshot_from_the_future() {
     let found = status(&bare.settings, Some(interval)).await.unwrap();
     assert!(found.newest.is_none() && found.backup_age().is_none());
     assert!(found.require_younger(interval).is_err());
+}
+
+#[tokio::test]
+async fn a_plain_snapshot_keeps_no_status_green_on_a_host_that_encrypts() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let name = host.clean().await;
+    let plain = SnapshotName::new(host.store.store.now(), 1).unwrap();
+    host.store.plant(plain, |_| ());
+    let newest = async |host: &Host| status(&host.settings, None).await.unwrap().newest;
+    assert_eq!(newest(&host).await.unwrap().name, name.to_string());
+    host.settings.encryption = Encryption::None;
+    assert_eq!(newest(&host).await.unwrap().name, plain.to_string());
 }
 
 /// Also where the store is a folder: what lies in it is what the names say, and nothing else is left.

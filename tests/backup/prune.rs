@@ -263,3 +263,24 @@ async fn a_snapshot_from_the_future_switches_no_protection_off() {
     assert_eq!(failure.kind, FailureKind::Partial);
     assert!(failure.message.contains("minSize"), "{failure}");
 }
+
+/// Whoever can write to the storage puts a plain snapshot there: it stands for none of this host's.
+#[tokio::test]
+async fn a_plain_snapshot_does_not_hide_a_smaller_one_on_a_host_that_encrypts() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let good = host.clean().await;
+    host.state_dir.remove("workspace/notes");
+    host.state_dir.folder("workspace/notes");
+    assert!(host.now().await.failure.is_some());
+    host.later(3600);
+    let now = host.store.store.now();
+    let planted = SnapshotName::new(now, 1).unwrap();
+    host.store
+        .plant(planted, |manifest| manifest.totals.bytes = 1 << 40);
+    host.later(3600);
+    let refused = host.prune(PruneOptions::default()).await;
+    let failure = refused.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Guard);
+    assert!(!failure.message.contains(&planted.to_string()), "{failure}");
+    assert!(host.catalog().await.find(good).is_some());
+}
