@@ -132,10 +132,10 @@ pub async fn status(
                 .signed_duration_since(latest.name.taken_at())
                 .num_seconds(),
         });
+    // A failure puts nothing off: the daemon tries again within minutes.
     let from = last_success
         .as_ref()
         .map(|last| last.at)
-        .max(last_failure.as_ref().map(|last| last.at))
         .filter(|at| *at <= catalog.horizon())
         .max(newest.as_ref().map(|newest| newest.created_at));
     let next_run = interval.and_then(|interval| {
