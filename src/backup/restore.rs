@@ -26,7 +26,9 @@ use super::index::IndexError;
 use super::manifest::ProblemClass;
 use super::pick;
 use super::settings::BackupSettings;
-use super::source::{Chosen, ObjectCheck, Source, SourceError, Which, failure, is_network};
+use super::source::{
+    Chosen, ObjectCheck, Source, SourceError, Which, failure, is_about_keys, is_network,
+};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -444,15 +446,6 @@ impl Job {
         }
         Ok(done)
     }
-}
-
-fn is_about_keys(error: &(dyn std::error::Error + 'static)) -> bool {
-    super::source::find::<super::seal::OpenError>(error)
-        .is_some_and(super::seal::OpenError::is_about_keys)
-        || matches!(
-            super::source::find(error),
-            Some(super::legacy::LegacyError::WrongPassphrase)
-        )
 }
 
 fn count(done: &mut Extracted, entry: &SnapshotEntry) {
