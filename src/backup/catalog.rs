@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use ows_providers::{
     Download, Entry, EntryKind, Error, ErrorKind, GetOptions, ListOptions, Listed, Provider,
@@ -22,6 +22,10 @@ use crate::state::State;
 
 /// Manifests that are read at once. One is a few kilobytes.
 const READ_AT_ONCE: usize = 16;
+
+/// What a snapshot's name may be ahead of the clock: clocks that are not quite the same, and snapshots of one second, which
+/// are named one after the other. What is further ahead is from the future: a clock jumped, or someone planted it.
+pub const AHEAD: Duration = Duration::seconds(60);
 
 /// The folder of the snapshots at one moment.
 #[derive(Debug, Clone)]
@@ -121,13 +125,54 @@ impl Snapshot {
 }
 
 impl Catalog {
+    /// The newest snapshot of the profile that is not from the future, and with `encrypted_only` not a plain one: every
+    /// protection looks at this one, so that a single snapshot with a wrong time switches none of them off.
+    pub fn newest(&self, profile: &str, encrypted_only: bool) -> Option<&Snapshot> {
+        self.of_profile(profile, encrypted_only)
+            .find(|snapshot| !self.is_from_future(snapshot.name))
+    }
+
     /// The snapshot that `latest` means: the newest of the profile, and where this host encrypts not a plain one, so that
-    /// nobody who can write to the storage slips in one of his own.
+    /// nobody who can write to the storage slips in one of his own. One from the future only when there is no other.
     pub fn latest(&self, profile: &str, encrypted_only: bool) -> Option<&Snapshot> {
-        self.snapshots.iter().find(|snapshot| {
+        self.newest(profile, encrypted_only)
+            .or_else(|| self.of_profile(profile, encrypted_only).next())
+    }
+
+    /// The snapshots of the profile, newest first; with `encrypted_only` without the plain ones.
+    pub fn of_profile(
+        &self,
+        profile: &str,
+        encrypted_only: bool,
+    ) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.iter().filter(move |snapshot| {
             snapshot.manifest.profile == profile
                 && (snapshot.manifest.encryption.is_on() || !encrypted_only)
         })
+    }
+
+    /// What is taken later than this is from the future.
+    pub fn horizon(&self) -> DateTime<Utc> {
+        self.read_at + AHEAD
+    }
+
+    /// Whether it claims to be taken after now.
+    pub fn is_from_future(&self, name: SnapshotName) -> bool {
+        name.taken_at() > self.horizon()
+    }
+
+    /// A warning for each snapshot of the profile that is from the future.
+    pub fn warn_of_future(&self, profile: &str) -> Vec<String> {
+        self.of_profile(profile, false)
+            .filter(|snapshot| self.is_from_future(snapshot.name))
+            .map(|snapshot| {
+                format!(
+                    "the snapshot `{}` lies in the future: a clock was wrong, or someone put it there; until then it \
+                     counts neither as the newest nor for any rule, and it is kept",
+                    snapshot.name
+                )
+            })
+            .collect()
     }
 
     /// The snapshot of this name.

@@ -369,7 +369,8 @@ impl Backup<'_> {
         let provider = self.settings.provider.as_ref();
         let work = async {
             let catalog = Catalog::read(provider, Some(self.state)).await?;
-            if let Some(shrink) = shrink(&catalog, self.settings, self.state).await? {
+            let just_made = Some(stored.manifest.snapshot);
+            if let Some(shrink) = shrink(&catalog, self.settings, self.state, just_made).await? {
                 return Err(
                     Failure::new(FailureKind::Partial, shrink.message).with_hint(SHRINK_HINT)
                 );
@@ -380,7 +381,6 @@ impl Backup<'_> {
                 run: &self.run,
             };
             let options = PruneOptions::default();
-            let just_made = Some(stored.manifest.snapshot);
             pruning
                 .run(&catalog, &options, just_made, &mut made.pruned)
                 .await
@@ -608,6 +608,9 @@ fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Repor
             settings.profile, other.manifest.host, settings.host
         ));
     }
+    report
+        .warnings
+        .extend(catalog.warn_of_future(&settings.profile));
     for unusable in &catalog.unusable {
         report.warnings.push(format!(
             "the snapshot `{}` cannot be used: {}",

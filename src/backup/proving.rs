@@ -2,7 +2,8 @@
 //! of everything. The command line and the daemon call them.
 //!
 //! What was proven is remembered on this host. Where that cannot be written (another's disk, a rescue system) the proof
-//! holds all the same, and a warning says so.
+//! holds all the same, and a warning says so. What verify or drill finds damaged is not proven any more, whatever was found
+//! of it before; that it could not be looked at, for want of a key or of the network, takes nothing back.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use ows_providers::RemoteIdentity;
 
 use super::catalog::Catalog;
 use super::drill::{Drilled, drill};
-use super::extract::Bad;
+use super::extract::{Bad, INCOMPLETE};
 use super::restore::{RestoreOptions, Restored, restore};
 use super::run;
 use super::seal::Keys;
@@ -117,6 +118,8 @@ trait Findings {
     fn snapshot(&self) -> Option<String>;
     /// What was proven: snapshot and level.
     fn proofs(&self) -> Vec<(String, String)>;
+    /// Snapshots that are damaged: what was proven of them before does not hold.
+    fn disproven(&self) -> Vec<String>;
 }
 
 struct Command<'a> {
@@ -229,6 +232,9 @@ impl<'a> Command<'a> {
     ) -> Outcome<()> {
         let state = State::open(&self.settings.own_dir).await?;
         let id = run::begin(&state, &mut self.report).await?;
+        for snapshot in found.disproven() {
+            state.forget_backup_proofs(&remote.id, &snapshot).await?;
+        }
         let proven_at = self.settings.clock.now();
         for (snapshot, level) in found.proofs() {
             let proof = BackupProof {
@@ -291,6 +297,11 @@ impl Findings for Restored {
         }
         vec![(self.snapshot.clone(), Level::Read.name().to_owned())]
     }
+
+    fn disproven(&self) -> Vec<String> {
+        // What stood in the way in a folder of the user's says nothing about the snapshot.
+        Vec::new()
+    }
 }
 
 impl Findings for Drilled {
@@ -317,6 +328,17 @@ impl Findings for Drilled {
     fn proofs(&self) -> Vec<(String, String)> {
         let drilled = |(snapshot, _)| (snapshot, DRILL.to_owned());
         self.restored.proofs().into_iter().map(drilled).collect()
+    }
+
+    fn disproven(&self) -> Vec<String> {
+        let done = self.done();
+        // A file that was not readable when the snapshot was made is as it was stored.
+        let is_damage = |bad: &Bad| bad.message != INCOMPLETE;
+        let is_damaged = done.bad.iter().any(is_damage) || done.bad_count > done.bad.len() as u64;
+        is_damaged
+            .then(|| self.restored.snapshot.clone())
+            .into_iter()
+            .collect()
     }
 }
 
@@ -356,5 +378,12 @@ impl Findings for Vec<Verified> {
             Some((verified.snapshot.clone(), level.name().to_owned()))
         });
         proven.collect()
+    }
+
+    fn disproven(&self) -> Vec<String> {
+        self.iter()
+            .filter(|verified| !verified.is_whole())
+            .map(|verified| verified.snapshot.clone())
+            .collect()
     }
 }

@@ -129,7 +129,12 @@ impl PrunePlan {
         let times = whole
             .iter()
             .map(|snapshot| (snapshot.name.taken_at(), snapshot.name));
-        for verdict in decide(times, &settings.retain, catalog.read_at, just_made.as_ref()) {
+        for verdict in decide(
+            times,
+            &settings.retain,
+            catalog.horizon(),
+            just_made.as_ref(),
+        ) {
             if verdict.stays() {
                 self.kept.push(Kept {
                     name: verdict.snapshot.to_string(),
@@ -147,7 +152,7 @@ impl PrunePlan {
             .legacy
             .iter()
             .filter_map(|legacy| Some((legacy.name.taken_at()?, legacy.name.clone())));
-        for verdict in decide(times, policy, catalog.read_at, None) {
+        for verdict in decide(times, policy, catalog.horizon(), None) {
             let reasons = words(&verdict.reasons);
             let found = catalog
                 .legacy
@@ -274,28 +279,38 @@ pub struct Shrink {
     pub message: String,
 }
 
-/// Looks whether the newest snapshot of the profile is smaller than `min_size` per cent of the largest, in files or in
-/// bytes before compression; those older than one that a person has accepted do not count.
+/// Looks whether the snapshot just made, else the newest of the profile, is smaller than `min_size` per cent of the largest
+/// before it, in files or in bytes before compression; those older than one that a person has accepted do not count. What
+/// is from the future is neither judged nor compared with, nor is a plain one where this host encrypts.
 pub async fn shrink(
     catalog: &Catalog,
     settings: &BackupSettings,
     state: &State,
+    just_made: Option<SnapshotName>,
 ) -> Outcome<Option<Shrink>> {
     let accepted = state
         .backup_outcomes(&catalog.remote.id, &settings.profile)
         .await?
         .into_iter()
         .find(|outcome| outcome.command == ACCEPTED)
-        .and_then(|outcome| outcome.snapshot?.parse::<SnapshotName>().ok());
-    let mut of_profile = catalog.snapshots.iter().filter(|snapshot| {
-        snapshot.manifest.profile == settings.profile
-            && accepted.is_none_or(|accepted| snapshot.name >= accepted)
-    });
-    let Some(newest) = of_profile.next() else {
+        .and_then(|outcome| outcome.snapshot?.parse::<SnapshotName>().ok())
+        .filter(|accepted| !catalog.is_from_future(*accepted));
+    let judged = match just_made {
+        Some(name) => catalog.find(name),
+        None => catalog.newest(&settings.profile, settings.encrypts()),
+    };
+    let Some(newest) = judged else {
         return Ok(None);
     };
+    let before = catalog
+        .of_profile(&settings.profile, settings.encrypts())
+        .filter(|snapshot| {
+            snapshot.name != newest.name
+                && !catalog.is_from_future(snapshot.name)
+                && accepted.is_none_or(|accepted| snapshot.name >= accepted)
+        });
     let (mut files, mut bytes) = (0, 0);
-    for snapshot in of_profile {
+    for snapshot in before {
         files = files.max(snapshot.manifest.totals.files);
         bytes = bytes.max(snapshot.manifest.totals.bytes);
     }
@@ -415,6 +430,9 @@ impl Pruning<'_> {
             done.retained.extend(settled.retained);
         }
         let catalog = Catalog::read(provider, Some(self.state)).await?;
+        report
+            .warnings
+            .extend(catalog.warn_of_future(&self.settings.profile));
         self.run(&catalog, options, None, done).await
     }
 
@@ -430,7 +448,7 @@ impl Pruning<'_> {
         just_made: Option<SnapshotName>,
         done: &mut Pruned,
     ) -> Outcome<()> {
-        if let Some(shrink) = shrink(catalog, self.settings, self.state).await? {
+        if let Some(shrink) = shrink(catalog, self.settings, self.state, just_made).await? {
             if !options.accept_shrink {
                 return Err(Failure::new(FailureKind::Guard, shrink.message).with_hint(SHRINK_HINT));
             }

@@ -1,7 +1,7 @@
 //! `backup restore`: a snapshot, or some paths of it, into a folder.
 //!
 //! All of it is read from begin to end, in constant memory: the download runs ahead on tokio, one thread opens and inflates,
-//! one hashes and writes. A few paths are fetched by ranges instead ([`pick`](super::pick)), where the index tells where they
+//! one hashes and writes. A few paths are fetched by ranges instead ([`super::pick`]), where the index tells where they
 //! lie, and so is what stands behind damage. Every file is compared with the index; without one, or with one that is damaged, restoring goes on with a
 //! warning.
 //!
@@ -26,7 +26,9 @@ use super::index::IndexError;
 use super::manifest::ProblemClass;
 use super::pick;
 use super::settings::BackupSettings;
-use super::source::{Chosen, ObjectCheck, Source, SourceError, Which, failure, is_network};
+use super::source::{
+    Chosen, ObjectCheck, Source, SourceError, Which, failure, is_about_keys, is_network,
+};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -444,15 +446,6 @@ impl Job {
         }
         Ok(done)
     }
-}
-
-fn is_about_keys(error: &(dyn std::error::Error + 'static)) -> bool {
-    super::source::find::<super::seal::OpenError>(error)
-        .is_some_and(super::seal::OpenError::is_about_keys)
-        || matches!(
-            super::source::find(error),
-            Some(super::legacy::LegacyError::WrongPassphrase)
-        )
 }
 
 fn count(done: &mut Extracted, entry: &SnapshotEntry) {

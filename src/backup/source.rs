@@ -282,7 +282,8 @@ fn unpack<R: Read>(input: R) -> MultiGzDecoder<BufReader<R>> {
     MultiGzDecoder::new(BufReader::with_capacity(BUFFER, input))
 }
 
-fn stored(snapshot: &Snapshot, number: u32) -> Option<&StoredObject> {
+/// What the manifest says of the object of a volume, from 1.
+pub(super) fn stored(snapshot: &Snapshot, number: u32) -> Option<&StoredObject> {
     let place = usize::try_from(number.checked_sub(1)?).ok()?;
     Some(&snapshot.manifest.volumes.get(place)?.object)
 }
@@ -385,6 +386,12 @@ pub(super) fn is_network(error: &(dyn Error + 'static)) -> bool {
     find::<ows_providers::Error>(error).is_some() || find::<Stopped>(error).is_some()
 }
 
+/// Whether `error` says that the keys of this host do not open it. A damaged head may look the same.
+pub(super) fn is_about_keys(error: &(dyn Error + 'static)) -> bool {
+    find::<OpenError>(error).is_some_and(OpenError::is_about_keys)
+        || matches!(find(error), Some(LegacyError::WrongPassphrase))
+}
+
 /// What a person reads about `error`.
 pub(super) fn failure(
     message: String,
@@ -395,8 +402,7 @@ pub(super) fn failure(
         return cancel.failure();
     }
     let provider = find::<ows_providers::Error>(&error).map(|error| error.kind);
-    let about_keys = find::<OpenError>(&error).is_some_and(OpenError::is_about_keys)
-        || matches!(find(&error), Some(LegacyError::WrongPassphrase));
+    let about_keys = is_about_keys(&error);
     let (kind, hint) = match provider {
         Some(ows_providers::ErrorKind::Unauthorized) => (
             FailureKind::Unauthorized,

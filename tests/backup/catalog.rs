@@ -2,7 +2,7 @@
 
 use ows::backup::catalog::Catalog;
 use ows::backup::manifest::Encryption;
-use ows::backup::name::{Part, RECOVER};
+use ows::backup::name::{Part, RECOVER, SnapshotName};
 use ows::error::FailureKind;
 use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
@@ -171,4 +171,30 @@ async fn the_latest_is_of_the_profile_and_not_a_plain_one_where_this_host_encryp
     // Its objects were never stored.
     let faults = catalog.find(sealed).unwrap().faults();
     assert_eq!(faults.len(), 2);
+}
+
+#[tokio::test]
+async fn the_latest_is_from_the_future_only_when_there_is_no_other() {
+    let store = Store::new(MemoryOptions::s3()).await;
+    let now = store.store.now();
+    let ahead = |seconds| {
+        let time = now + chrono::Duration::seconds(seconds);
+        SnapshotName::new(time, 7).unwrap()
+    };
+    let (further, future) = (ahead(86_400), ahead(61));
+    store.plant(further, |_| ());
+    store.plant(future, |_| ());
+    let catalog = read(&store).await;
+    assert!(catalog.newest("default", false).is_none());
+    assert_eq!(catalog.latest("default", false).unwrap().name, further);
+    assert_eq!(catalog.warn_of_future("default").len(), 2);
+    // Clocks may be a little apart.
+    let near = ahead(60);
+    store.plant(near, |_| ());
+    let catalog = read(&store).await;
+    assert_eq!(catalog.newest("default", false).unwrap().name, near);
+    assert_eq!(catalog.latest("default", false).unwrap().name, near);
+    let warnings = catalog.warn_of_future("default").join("\n");
+    assert!(warnings.contains(&future.to_string()), "{warnings}");
+    assert!(!warnings.contains(&near.to_string()), "{warnings}");
 }

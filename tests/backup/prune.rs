@@ -221,3 +221,66 @@ async fn a_snapshot_that_is_much_smaller_stops_the_pruning_until_it_is_accepted(
     host.state_dir.folder("workspace/notes");
     assert_eq!(host.now().await.failure.unwrap().kind, FailureKind::Partial);
 }
+
+/// A clock jumped once, or someone planted it.
+#[tokio::test]
+async fn a_snapshot_from_the_future_switches_no_protection_off() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let good = [host.clean().await, host.clean().await];
+    let future = snapshot("2030-01-01T00:00:00Z");
+    host.store.plant(future, |manifest| {
+        manifest.totals.files = 1;
+        manifest.totals.bytes = 1;
+    });
+    host.state_dir.remove("workspace/notes");
+    host.state_dir.folder("workspace/notes");
+    let finished = host.now().await;
+    let hint = finished.failure.unwrap().hint.unwrap();
+    assert!(hint.contains("--accept-shrink"), "{hint}");
+    let made: SnapshotName = finished.made.snapshot.unwrap().parse().unwrap();
+    let told = finished.report.warnings.join("\n");
+    assert!(told.contains(&future.to_string()), "{told}");
+    let refused = host.prune(PruneOptions::default()).await;
+    assert_eq!(refused.failure.unwrap().kind, FailureKind::Guard);
+    let told = refused.report.warnings.join("\n");
+    assert!(told.contains(&future.to_string()), "{told}");
+    let catalog = host.catalog().await;
+    for name in good.iter().chain([&made, &future]) {
+        assert!(catalog.find(*name).is_some(), "{name}");
+    }
+
+    // What is accepted is the small one, so that a further loss is noticed again.
+    let accepted = PruneOptions {
+        accept_shrink: true,
+        ..PruneOptions::default()
+    };
+    let (kept, removed) = plain(accepted, &host).await;
+    assert_eq!(kept, texts(&[future, made, good[1]]));
+    assert_eq!(removed, texts(&good[..1]));
+    host.later(3600);
+    host.state_dir.remove("openclaw.json");
+    let failure = host.now().await.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Partial);
+    assert!(failure.message.contains("minSize"), "{failure}");
+}
+
+/// Whoever can write to the storage puts a plain snapshot there: it stands for none of this host's.
+#[tokio::test]
+async fn a_plain_snapshot_does_not_hide_a_smaller_one_on_a_host_that_encrypts() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let good = host.clean().await;
+    host.state_dir.remove("workspace/notes");
+    host.state_dir.folder("workspace/notes");
+    assert!(host.now().await.failure.is_some());
+    host.later(3600);
+    let now = host.store.store.now();
+    let planted = SnapshotName::new(now, 1).unwrap();
+    host.store
+        .plant(planted, |manifest| manifest.totals.bytes = 1 << 40);
+    host.later(3600);
+    let refused = host.prune(PruneOptions::default()).await;
+    let failure = refused.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Guard);
+    assert!(!failure.message.contains(&planted.to_string()), "{failure}");
+    assert!(host.catalog().await.find(good).is_some());
+}

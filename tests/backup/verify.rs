@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use ows::backup::drill::drill;
 use ows::backup::name::Part;
+use ows::backup::proving::verify_command;
 use ows::backup::seal::Seal;
 use ows::backup::source::Which;
-use ows::backup::verify::{Level, Subject, Verified, record, verify};
+use ows::backup::verify::{Level, Subject, Verified, verify};
 use ows::cancel::Cancel;
+use ows::config::Encryption;
 use ows::error::Outcome;
 use ows::report::Silent;
 use ows::state::State;
-use ows_providers::Operation;
+use ows_providers::layers::Fault;
+use ows_providers::{ErrorKind, Operation};
 
 use super::archives::{Body, Key, Made, Members, Reader, make, members, name, noise, told};
 use super::store::snapshot;
@@ -84,6 +87,62 @@ async fn hashing_needs_no_key_and_reading_says_what_it_lacks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_passphrase_accuses_nobody_but_the_passphrase() {
+    let mut reader = Reader::new();
+    let right = Encryption::Passphrase("correct horse battery staple".into());
+    let seal = Seal::new(&right).unwrap();
+    let made = make(name(), &seal, &[members()]);
+    reader.put(&made);
+    reader.settings.encryption = Encryption::Passphrase("wrong".into());
+    let read = async |reader: &Reader, subject| look(reader, subject, Level::Read).await;
+    let failure = read(&reader, Subject::One(Which::Latest))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(
+        told(&failure).contains("backup.passphrase"),
+        "{}",
+        told(&failure)
+    );
+    let all = read(&reader, Subject::All).await.unwrap();
+    assert_eq!(all[0].proven, Some(Level::Hash), "{:?}", all[0].bad);
+    // Without an index the data says the same.
+    reader.store.remove(&made.manifest.index.name);
+    let failure = read(&reader, Subject::One(Which::Latest))
+        .await
+        .unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_snapshot_and_a_wrong_passphrase_are_told_apart_from_damage() {
+    let mut reader = Reader::new();
+    let object = include_bytes!("../../fixtures/backup/backup-20260131T235959Z.tar.gz.enc");
+    let legacy = "backup-20260131T235959Z.tar.gz.enc";
+    reader.store.insert(legacy, object);
+    reader.settings.encryption = Encryption::Passphrase("wrong".into());
+    let subject = Subject::One(Which::Name(legacy.to_owned()));
+    let failure = look(&reader, subject, Level::Read).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+}
+
+/// age tells a damaged head from another key by nothing; the manifest's hash does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_head_is_damage_and_no_wrong_key() {
+    let (reader, made) = sealed(members());
+    for name in made.objects.keys().filter(|name| name.ends_with(".age")) {
+        let mut damaged = made.objects[name].clone();
+        // Within the stanza of the recipient.
+        damaged[100] = if damaged[100] == b'A' { b'B' } else { b'A' };
+        reader.store.insert(name, &damaged);
+    }
+    let verified = latest(&reader, Level::Read).await;
+    assert!(!verified.is_whole());
+    let said = format!("{:?}", verified.bad);
+    assert!(said.contains("does not open"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damage_is_found_at_the_level_that_looks() {
     let (reader, made) = sealed(members());
     let data = &made.manifest.volumes[0].object.name;
@@ -128,12 +187,25 @@ async fn what_was_proven_is_recorded_and_taken_back() {
             .map(|proof| proof.level)
             .collect::<Vec<_>>()
     };
-    let verified = latest(&reader, Level::Read).await;
-    record(&state, &catalog, &[verified]).await.unwrap();
+    let command = async |level| {
+        let subject = Subject::One(Which::Latest);
+        let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+        let finished =
+            verify_command(&reader.settings, subject, Some(level), reporter, cancel).await;
+        finished
+            .failure
+            .map_or(0, |failure| failure.kind.exit_code())
+    };
+    assert_eq!(command(Level::Read).await, 0);
+    assert_eq!(proven().await, ["read"]);
+    // That the storage could not be asked, or that the key is away, says nothing about the snapshot.
+    let data = &made.manifest.volumes[0].object.name;
+    let unreachable = Fault::on(Operation::Get).at(data);
+    reader.faults.add(unreachable.before(ErrorKind::Permanent));
+    assert_ne!(command(Level::Hash).await, 0);
     assert_eq!(proven().await, ["read"]);
     reader.store.remove(&made.manifest.index.name);
-    let verified = latest(&reader, Level::List).await;
-    record(&state, &catalog, &[verified]).await.unwrap();
+    assert_eq!(command(Level::List).await, 3);
     assert_eq!(proven().await, [""; 0]);
 }
 

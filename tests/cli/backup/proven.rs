@@ -243,10 +243,36 @@ fn damage_is_named_and_the_rest_is_restored() {
         Some("The plan.\n")
     );
     let listed = world.json(&["backup", "list"]);
-    assert_eq!(
-        listed["snapshots"][0]["level"], "list",
-        "no more was proven"
+    assert!(
+        listed["snapshots"][0]["level"].is_null(),
+        "nothing is proven"
     );
+}
+
+#[test]
+fn what_is_found_damaged_is_proven_no_more() {
+    let world = to_folder("");
+    let name = now(&world);
+    let level = || world.json(&["backup", "list"])["snapshots"][0]["level"].clone();
+    world.ok(&["backup", "drill"]);
+    world.ok(&["backup", "verify"]);
+    assert_eq!(level(), "drill");
+    let object = format!("vault/{name}.tar.gz");
+    let whole = world.tree().read(&object).unwrap();
+    let mut bytes = whole.clone();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    world.write(&object, &bytes);
+    for command in ["verify", "drill"] {
+        assert_eq!(world.json(&["backup", command])["exit_code"], 3);
+        assert!(level().is_null(), "{command}: {}", level());
+        let shown = world.ok(&["backup", "list"]).shown();
+        assert!(!shown.contains("proven 2"), "{shown}");
+        world.write(&object, &whole);
+        world.ok(&["backup", "verify"]);
+        assert_eq!(level(), "read");
+        world.write(&object, &bytes);
+    }
 }
 
 #[test]
