@@ -385,7 +385,9 @@ impl Backup<'_> {
                 .run(&catalog, &options, just_made, &mut made.pruned)
                 .await
         };
-        match self.bounded(work).await {
+        let result = self.bounded(work).await;
+        report.warnings.append(&mut made.pruned.warnings);
+        match result {
             Ok(()) => Ok(()),
             Err(failure) if failure.kind == FailureKind::Partial => Err(failure),
             Err(failure) if self.cancel.is_stopped() => Err(failure),

@@ -4,6 +4,7 @@
 //!   manifest cannot be used, and what is none of ours stay whatever the rules say.
 //! - A snapshot whose objects are not all there stays and takes part in no rule: it fills no bucket, so that it pushes no
 //!   good one out.
+//! - While there is a snapshot whose manifest the storage does not hand out, no snapshot goes: it may be the newest one.
 //! - The manifest goes first, then the data: at no moment is a snapshot listed that is not whole. Before that, its objects
 //!   are recorded as an intent, so that a killed run's leftovers are removed by the next one.
 //! - While the newest snapshot is much smaller than the largest one, nothing is removed until a person says that this is
@@ -82,6 +83,7 @@ pub struct PrunePlan {
     objects: Vec<Entry>,
     /// What belongs to no snapshot.
     unlisted: BTreeMap<SnapshotName, Leftover>,
+    warnings: Vec<String>,
 }
 
 /// A snapshot that goes.
@@ -121,6 +123,20 @@ impl PrunePlan {
             .filter(|snapshot| snapshot.manifest.profile == settings.profile);
         let (whole, broken): (Vec<_>, Vec<_>) =
             of_profile.partition(|snapshot| snapshot.faults().is_empty());
+        if let Some(unread) = catalog.unusable.iter().find(|unusable| unusable.unread) {
+            let why = format!(
+                "nothing is pruned while the manifest of `{}` cannot be fetched: which profile it belongs to is not known",
+                unread.name
+            );
+            self.warnings.push(why.clone());
+            self.kept
+                .extend(whole.iter().chain(&broken).map(|snapshot| Kept {
+                    name: snapshot.name.to_string(),
+                    reasons: vec![why.clone()],
+                }));
+            self.kept.sort_by(|a, b| b.name.cmp(&a.name));
+            return;
+        }
         self.kept.extend(broken.into_iter().map(|snapshot| Kept {
             name: snapshot.name.to_string(),
             reasons: vec![
@@ -419,6 +435,7 @@ impl Pruning<'_> {
             }
         }
         let mut plan = PrunePlan::new(catalog, self.settings, options, just_made);
+        done.warnings.append(&mut plan.warnings);
         let provider = self.settings.provider.as_ref();
         if options.unlisted {
             let found = unlisted::find(catalog, provider).await?;

@@ -358,3 +358,24 @@ async fn keys_that_may_not_list_uploads_remove_the_unlisted_objects_all_the_same
     let warnings = finished.report.warnings.join("\n");
     assert!(warnings.contains("could not be listed"), "{warnings}");
 }
+
+#[tokio::test]
+async fn while_a_manifest_is_not_handed_out_no_snapshot_goes() {
+    let (host, names) = with(&DAYS).await;
+    let path = names[3].object(Part::Manifest);
+    let fault = Fault::on(Operation::Get).at(&path).times(u64::MAX);
+    host.store.faults.add(fault.before(ErrorKind::Forbidden));
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    assert_eq!(finished.pruned.kept.len(), 3);
+    let reason = &finished.pruned.kept[0].reasons[0];
+    assert!(reason.contains(&names[3].to_string()), "{reason}");
+    assert!(finished.report.warnings.contains(reason));
+    // A backup is made, and says it too.
+    let finished = host.now().await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert!(finished.report.warnings.contains(reason));
+    host.store.faults.clear();
+    assert_eq!(host.catalog().await.snapshots.len(), 5);
+}
