@@ -135,6 +135,10 @@ fn latest(settings: &BackupSettings, catalog: &Catalog) -> Outcome<Chosen> {
         for warning in catalog.warn_of_future(&settings.profile) {
             tracing::warn!("{warning}");
         }
+        for newer in (catalog.unusable.iter()).filter(|unusable| unusable.name > snapshot.name) {
+            let (name, reason) = (newer.name, &newer.reason);
+            tracing::warn!("`{name}` is newer and cannot be used: {reason}");
+        }
         return Ok(Chosen::Snapshot(Arc::new(snapshot.clone())));
     }
     let (profile, place) = (&settings.profile, &catalog.remote.display);

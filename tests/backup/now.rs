@@ -351,6 +351,28 @@ async fn a_plain_snapshot_keeps_no_status_green_on_a_host_that_encrypts() {
     assert_eq!(newest(&host).await.unwrap().name, plain.to_string());
 }
 
+/// The endings of names are random: with one clock for all, any of these could be the newest.
+#[tokio::test]
+async fn snapshots_of_one_second_are_in_the_order_in_which_they_were_made() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let mut made = Vec::new();
+    for _ in 0..8 {
+        let finished = host.now().await;
+        assert!(finished.failure.is_none(), "{:?}", finished.failure);
+        let name: SnapshotName = finished.made.snapshot.unwrap().parse().unwrap();
+        assert!(
+            made.last().is_none_or(|last| *last < name),
+            "{made:?} {name}"
+        );
+        made.push(name);
+        let catalog = host.catalog().await;
+        assert_eq!(catalog.latest("default", true).unwrap().name, name);
+    }
+    let kept = host.catalog().await.snapshots;
+    let kept: Vec<_> = kept.iter().map(|found| found.name).collect();
+    assert_eq!(kept, [made[7], made[6]]);
+}
+
 /// Also where the store is a folder: what lies in it is what the names say, and nothing else is left.
 #[tokio::test]
 async fn a_folder_on_this_host_holds_whole_snapshots_and_nothing_else() {

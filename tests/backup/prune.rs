@@ -145,7 +145,7 @@ async fn legacy_and_unlisted_go_only_when_asked() {
     begin().await.unwrap();
     host.later(48 * 3600);
     let (_, removed) = plain(asked, &host).await;
-    assert_eq!(removed, [begun.clone(), unlisted.clone()]);
+    assert_eq!(removed, [unlisted.clone(), begun.clone()]);
     assert!(store.get(&begun).is_none() && store.uploads().is_empty());
 }
 
@@ -283,4 +283,99 @@ async fn a_plain_snapshot_does_not_hide_a_smaller_one_on_a_host_that_encrypts() 
     assert_eq!(failure.kind, FailureKind::Guard);
     assert!(!failure.message.contains(&planted.to_string()), "{failure}");
     assert!(host.catalog().await.find(good).is_some());
+}
+
+const UNLISTED: PruneOptions = PruneOptions {
+    dry_run: false,
+    legacy: false,
+    unlisted: true,
+    accept_shrink: false,
+    wait: std::time::Duration::ZERO,
+};
+
+/// The manifest of a backup of days arrives between the listing and the removing.
+#[tokio::test]
+async fn what_has_become_a_snapshot_meanwhile_is_not_taken_for_left_over() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let late = snapshot("2023-10-03T00:00:00Z");
+    let manifest = host.store.plant(late, |_| ());
+    let path = late.object(Part::Manifest);
+    let bytes = host.store.store.get(&path).unwrap();
+    host.store.store.remove(&path);
+    let (store, arriving) = (host.store.store.clone(), path.clone());
+    let arrives = Fault::on(Operation::ListUploads).meanwhile(move || {
+        store.insert(&arriving, &bytes);
+    });
+    host.store.faults.add(arrives);
+    let (kept, removed) = plain(UNLISTED, &host).await;
+    host.store.faults.assert_all_reached();
+    assert_eq!(removed, [""; 0]);
+    assert!(kept.contains(&late.to_string()), "{kept:?}");
+    for object in objects_of(&manifest) {
+        assert!(host.store.store.get(&object.name).is_some());
+    }
+}
+
+#[tokio::test]
+async fn an_old_upload_stays_while_its_snapshot_has_a_young_one() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let name = snapshot(&host.store.store.now().to_rfc3339());
+    let begin = async |volume| {
+        let part = Part::Data {
+            volume: Some(volume),
+            encrypted: true,
+        };
+        let path = ows_providers::RelPath::new(&name.object(part)).unwrap();
+        let options = ows_providers::UploadOptions {
+            size: None,
+            part_size: 1024,
+            mtime_ns: None,
+            md5: None,
+        };
+        let provider = host.store.store.provider();
+        provider.start_upload(&path, options).await.unwrap()
+    };
+    begin(1).await;
+    host.later(30 * 3600);
+    begin(2).await;
+    assert!(plain(UNLISTED, &host).await.1.is_empty());
+    assert_eq!(host.store.store.uploads().len(), 2);
+    host.later(30 * 3600);
+    assert_eq!(plain(UNLISTED, &host).await.1.len(), 2);
+    assert!(host.store.store.uploads().is_empty());
+}
+
+#[tokio::test]
+async fn keys_that_may_not_list_uploads_remove_the_unlisted_objects_all_the_same() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let left = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
+    host.store.store.insert(&left, b"left");
+    let fault = Fault::on(Operation::ListUploads).before(ErrorKind::Forbidden);
+    host.store.faults.add(fault);
+    let finished = host.prune(UNLISTED).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [left]);
+    let warnings = finished.report.warnings.join("\n");
+    assert!(warnings.contains("could not be listed"), "{warnings}");
+}
+
+#[tokio::test]
+async fn while_a_manifest_is_not_handed_out_no_snapshot_goes() {
+    let (host, names) = with(&DAYS).await;
+    let path = names[3].object(Part::Manifest);
+    let fault = Fault::on(Operation::Get).at(&path).times(u64::MAX);
+    host.store.faults.add(fault.before(ErrorKind::Forbidden));
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    assert_eq!(finished.pruned.kept.len(), 3);
+    let reason = &finished.pruned.kept[0].reasons[0];
+    assert!(reason.contains(&names[3].to_string()), "{reason}");
+    assert!(finished.report.warnings.contains(reason));
+    // A backup is made, and says it too.
+    let finished = host.now().await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert!(finished.report.warnings.contains(reason));
+    host.store.faults.clear();
+    assert_eq!(host.catalog().await.snapshots.len(), 5);
 }
