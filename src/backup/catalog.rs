@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, Duration, Utc};
 use futures::{StreamExt as _, TryStreamExt as _};
 use ows_providers::{
     Download, Entry, EntryKind, Error, ErrorKind, GetOptions, ListOptions, Listed, Provider,
@@ -22,6 +22,10 @@ use crate::state::State;
 
 /// Manifests that are read at once. One is a few kilobytes.
 const READ_AT_ONCE: usize = 16;
+
+/// What a snapshot's name may be ahead of the clock: clocks that are not quite the same, and snapshots of one second, which
+/// are named one after the other. What is further ahead is from the future: a clock jumped, or someone planted it.
+pub const AHEAD: Duration = Duration::seconds(60);
 
 /// The folder of the snapshots at one moment.
 #[derive(Debug, Clone)]
@@ -66,8 +70,10 @@ pub struct Unusable {
     pub name: SnapshotName,
     /// Why, in words.
     pub reason: String,
-    /// A newer version of `ows` wrote it; otherwise it is damaged.
+    /// A newer version of `ows` wrote it; otherwise it is damaged, or could not be fetched.
     pub newer: bool,
+    /// The storage does not hand it out: it may be as good as any other.
+    pub unread: bool,
     /// Every object that carries its name.
     pub objects: BTreeMap<String, Entry>,
 }
@@ -121,13 +127,54 @@ impl Snapshot {
 }
 
 impl Catalog {
+    /// The newest snapshot of the profile that is not from the future, and with `encrypted_only` not a plain one: every
+    /// protection looks at this one, so that a single snapshot with a wrong time switches none of them off.
+    pub fn newest(&self, profile: &str, encrypted_only: bool) -> Option<&Snapshot> {
+        self.of_profile(profile, encrypted_only)
+            .find(|snapshot| !self.is_from_future(snapshot.name))
+    }
+
     /// The snapshot that `latest` means: the newest of the profile, and where this host encrypts not a plain one, so that
-    /// nobody who can write to the storage slips in one of his own.
+    /// nobody who can write to the storage slips in one of his own. One from the future only when there is no other.
     pub fn latest(&self, profile: &str, encrypted_only: bool) -> Option<&Snapshot> {
-        self.snapshots.iter().find(|snapshot| {
+        self.newest(profile, encrypted_only)
+            .or_else(|| self.of_profile(profile, encrypted_only).next())
+    }
+
+    /// The snapshots of the profile, newest first; with `encrypted_only` without the plain ones.
+    pub fn of_profile(
+        &self,
+        profile: &str,
+        encrypted_only: bool,
+    ) -> impl Iterator<Item = &Snapshot> {
+        self.snapshots.iter().filter(move |snapshot| {
             snapshot.manifest.profile == profile
                 && (snapshot.manifest.encryption.is_on() || !encrypted_only)
         })
+    }
+
+    /// What is taken later than this is from the future.
+    pub fn horizon(&self) -> DateTime<Utc> {
+        self.read_at + AHEAD
+    }
+
+    /// Whether it claims to be taken after now.
+    pub fn is_from_future(&self, name: SnapshotName) -> bool {
+        name.taken_at() > self.horizon()
+    }
+
+    /// A warning for each snapshot of the profile that is from the future.
+    pub fn warn_of_future(&self, profile: &str) -> Vec<String> {
+        self.of_profile(profile, false)
+            .filter(|snapshot| self.is_from_future(snapshot.name))
+            .map(|snapshot| {
+                format!(
+                    "the snapshot `{}` lies in the future: a clock was wrong, or someone put it there; until then it \
+                     counts neither as the newest nor for any rule, and it is kept",
+                    snapshot.name
+                )
+            })
+            .collect()
     }
 
     /// The snapshot of this name.
@@ -153,12 +200,24 @@ struct ManifestBytes {
     fresh: bool,
 }
 
+/// The manifests that are listed.
+#[derive(Default)]
+struct Manifests {
+    read: Vec<ManifestBytes>,
+    /// Those that the storage does not hand out, and why.
+    unread: Vec<(SnapshotName, Error)>,
+    /// Whether what was known holds more than is listed.
+    is_stale: bool,
+}
+
 impl Catalog {
     /// Reads the folder. With `state`, manifests that were read before are not read again.
     ///
     /// # Errors
     /// When the folder cannot be listed to its end, or a manifest that is there cannot be read: what is not known could be
-    /// the newest snapshot. A manifest that was read and makes no sense is no error, it is [`Unusable`].
+    /// the newest snapshot. A manifest that was read and makes no sense is no error, it is [`Unusable`]; nor is one that the
+    /// storage refuses to hand out for good (an archived object, another key, other rights): it would fail everything for
+    /// ever.
     pub async fn read(provider: &dyn Provider, state: Option<&State>) -> Outcome<Self> {
         let remote = provider.describe().await?;
         let folder = list(provider).await?;
@@ -167,9 +226,9 @@ impl Catalog {
             Some(state) => state.backup_manifests(&remote.id).await?,
             None => BTreeMap::new(),
         };
-        let (manifests, is_stale) = read_manifests(provider, &folder, known).await?;
+        let manifests = read_manifests(provider, &folder, known).await?;
         if let Some(state) = state {
-            remember(state, &remote.id, &manifests, is_stale).await?;
+            remember(state, &remote.id, &manifests.read, manifests.is_stale).await?;
         }
         Ok(Self::put_together(remote, read_at, folder, manifests))
     }
@@ -178,12 +237,12 @@ impl Catalog {
         remote: RemoteIdentity,
         read_at: DateTime<Utc>,
         mut folder: Folder,
-        manifests: Vec<ManifestBytes>,
+        manifests: Manifests,
     ) -> Self {
         let (mut snapshots, mut unusable) = (Vec::new(), Vec::new());
         for ManifestBytes {
             name, entry, body, ..
-        } in manifests
+        } in manifests.read
         {
             let objects = folder.snapshots.remove(&name).unwrap_or_default();
             match Manifest::read(&body, name) {
@@ -197,10 +256,20 @@ impl Catalog {
                 Err(error) => unusable.push(Unusable {
                     name,
                     newer: matches!(error, ManifestError::Newer { .. }),
+                    unread: false,
                     reason: error.to_string(),
                     objects,
                 }),
             }
+        }
+        for (name, error) in manifests.unread {
+            unusable.push(Unusable {
+                name,
+                reason: format!("its manifest cannot be fetched: {error}"),
+                newer: false,
+                unread: true,
+                objects: folder.snapshots.remove(&name).unwrap_or_default(),
+            });
         }
         snapshots.sort_by_key(|found| Reverse(found.name));
         unusable.sort_by_key(|found| Reverse(found.name));
@@ -267,13 +336,21 @@ impl Folder {
     }
 }
 
-/// The manifests, and whether what is `known` holds more than is listed.
+/// Whether asking again cannot help.
+fn is_for_good(kind: &ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Forbidden | ErrorKind::Permanent | ErrorKind::Unsupported
+    )
+}
+
+/// Those that are not `known` are fetched.
 async fn read_manifests(
     provider: &dyn Provider,
     folder: &Folder,
     mut known: BTreeMap<String, (Version, Vec<u8>)>,
-) -> Outcome<(Vec<ManifestBytes>, bool)> {
-    let mut manifests = Vec::new();
+) -> Outcome<Manifests> {
+    let mut manifests = Manifests::default();
     let mut unread = Vec::new();
     for (name, objects) in &folder.snapshots {
         let Some(entry) = objects.get(&name.object(Part::Manifest)) else {
@@ -281,7 +358,7 @@ async fn read_manifests(
         };
         let before = known.remove(entry.path.as_str());
         match before.filter(|(version, _)| entry.version.as_ref() == Some(version)) {
-            Some((_, body)) => manifests.push(ManifestBytes {
+            Some((_, body)) => manifests.read.push(ManifestBytes {
                 name: *name,
                 entry: entry.clone(),
                 body,
@@ -293,13 +370,14 @@ async fn read_manifests(
     let mut reading = futures::stream::iter(unread)
         .map(|(name, entry)| async move {
             match read_whole(provider, &entry.path).await {
-                Ok(body) => Ok(Some(ManifestBytes {
+                Ok(body) => Ok(Some(Ok(ManifestBytes {
                     name,
                     entry,
                     body,
                     fresh: true,
-                })),
+                }))),
                 Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+                Err(error) if is_for_good(&error.kind) => Ok(Some(Err((name, error)))),
                 Err(error) => {
                     let mut failure = Failure::from(error).with_path(entry.path.to_string());
                     "could not read the manifest of a snapshot".clone_into(&mut failure.message);
@@ -309,9 +387,14 @@ async fn read_manifests(
         })
         .buffer_unordered(READ_AT_ONCE);
     while let Some(manifest) = reading.try_next().await? {
-        manifests.extend(manifest);
+        match manifest {
+            Some(Ok(manifest)) => manifests.read.push(manifest),
+            Some(Err(unread)) => manifests.unread.push(unread),
+            None => {}
+        }
     }
-    Ok((manifests, !known.is_empty()))
+    manifests.is_stale = !known.is_empty();
+    Ok(manifests)
 }
 
 /// Reads an object of no more than a manifest's length; of a longer one only so much that it is seen to be none.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::{Catalog, Legacy, Snapshot};
+use super::catalog::{AHEAD, Catalog, Legacy, Snapshot};
 use super::name::SnapshotName;
 use super::settings::BackupSettings;
 use crate::error::{Failure, Outcome};
@@ -102,6 +102,13 @@ impl Chosen {
             Self::Snapshot(snapshot) => snapshot,
         };
         let mut warnings = Vec::new();
+        let clock = settings.provider.clock();
+        if snapshot.name.taken_at() > clock.unwrap_or_else(|| settings.clock.now()) + AHEAD {
+            warnings.push(format!(
+                "`{}` lies in the future: a clock was wrong, or someone put it there",
+                snapshot.name
+            ));
+        }
         if !snapshot.manifest.encryption.is_on() {
             let name = snapshot.name;
             warnings.push(format!(
@@ -124,8 +131,14 @@ impl Chosen {
 }
 
 fn latest(settings: &BackupSettings, catalog: &Catalog) -> Outcome<Chosen> {
-    let encrypted_only = !matches!(settings.encryption, crate::config::Encryption::None);
-    if let Some(snapshot) = catalog.latest(&settings.profile, encrypted_only) {
+    if let Some(snapshot) = catalog.latest(&settings.profile, settings.encrypts()) {
+        for warning in catalog.warn_of_future(&settings.profile) {
+            tracing::warn!("{warning}");
+        }
+        for newer in (catalog.unusable.iter()).filter(|unusable| unusable.name > snapshot.name) {
+            let (name, reason) = (newer.name, &newer.reason);
+            tracing::warn!("`{name}` is newer and cannot be used: {reason}");
+        }
         return Ok(Chosen::Snapshot(Arc::new(snapshot.clone())));
     }
     let (profile, place) = (&settings.profile, &catalog.remote.display);

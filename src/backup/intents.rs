@@ -90,7 +90,7 @@ async fn settle_one(
     Ok(())
 }
 
-async fn has_manifest(provider: &dyn Provider, snapshot: SnapshotName) -> Result<bool> {
+pub(super) async fn has_manifest(provider: &dyn Provider, snapshot: SnapshotName) -> Result<bool> {
     let Ok(path) = RelPath::new(&snapshot.object(Part::Manifest)) else {
         return Ok(true);
     };

@@ -84,5 +84,6 @@ pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod status;
+mod unlisted;
 pub mod untar;
 pub mod verify;

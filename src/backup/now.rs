@@ -236,11 +236,12 @@ impl Backup<'_> {
         let items = find_items(settings).await?;
         tell_missing(&items, made, report);
         let started_at = catalog.read_at;
-        let name = SnapshotName::random(started_at).ok_or_else(|| {
-            Failure::failed(format!(
-                "the provider's clock says {started_at}, which no name can hold"
-            ))
-        })?;
+        let name =
+            SnapshotName::random(time_of_next(&catalog, &settings.profile)).ok_or_else(|| {
+                Failure::failed(format!(
+                    "the provider's clock says {started_at}, which no name can hold"
+                ))
+            })?;
         if !catalog.has_recover {
             self.explain(provider, report).await;
         }
@@ -369,7 +370,8 @@ impl Backup<'_> {
         let provider = self.settings.provider.as_ref();
         let work = async {
             let catalog = Catalog::read(provider, Some(self.state)).await?;
-            if let Some(shrink) = shrink(&catalog, self.settings, self.state).await? {
+            let just_made = Some(stored.manifest.snapshot);
+            if let Some(shrink) = shrink(&catalog, self.settings, self.state, just_made).await? {
                 return Err(
                     Failure::new(FailureKind::Partial, shrink.message).with_hint(SHRINK_HINT)
                 );
@@ -380,12 +382,13 @@ impl Backup<'_> {
                 run: &self.run,
             };
             let options = PruneOptions::default();
-            let just_made = Some(stored.manifest.snapshot);
             pruning
                 .run(&catalog, &options, just_made, &mut made.pruned)
                 .await
         };
-        match self.bounded(work).await {
+        let result = self.bounded(work).await;
+        report.warnings.append(&mut made.pruned.warnings);
+        match result {
             Ok(()) => Ok(()),
             Err(failure) if failure.kind == FailureKind::Partial => Err(failure),
             Err(failure) if self.cancel.is_stopped() => Err(failure),
@@ -481,6 +484,17 @@ async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome
         )),
         (Ok(_), Err(error)) => Err(failed("could not read the manifest back").with_source(error)),
     }
+}
+
+/// The time in the new snapshot's name: now, but a second after the newest one of the profile where that was made in this very
+/// second or by a clock a little ahead. So the order of the names is the order in which they were made, not that of their
+/// random endings.
+fn time_of_next(catalog: &Catalog, profile: &str) -> DateTime<Utc> {
+    let newest = catalog.newest(profile, false);
+    let after = newest.map(|newest| newest.name.taken_at() + chrono::Duration::seconds(1));
+    after.map_or(catalog.read_at, |after| {
+        after.max(catalog.read_at).min(catalog.horizon())
+    })
 }
 
 /// Walks and counts.
@@ -608,6 +622,9 @@ fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Repor
             settings.profile, other.manifest.host, settings.host
         ));
     }
+    report
+        .warnings
+        .extend(catalog.warn_of_future(&settings.profile));
     for unusable in &catalog.unusable {
         report.warnings.push(format!(
             "the snapshot `{}` cannot be used: {}",

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! All of it blocks. `==>` goes over to threads of its own (`gzip`); the rest of the first line is on one of
-//! those, and everything else on the thread that calls [`write`]. A sink that is slow stops the scan. Memory is
+//! those, and everything else on the thread that calls [`write()`]. A sink that is slow stops the scan. Memory is
 //!
 //! ```text
 //! gzip::memory(threads) + 8 B * MiB of tar in a volume + 3 MiB + what the scan, the archive and the sink hold

@@ -4,33 +4,31 @@
 //!   manifest cannot be used, and what is none of ours stay whatever the rules say.
 //! - A snapshot whose objects are not all there stays and takes part in no rule: it fills no bucket, so that it pushes no
 //!   good one out.
+//! - While there is a snapshot whose manifest the storage does not hand out, no snapshot goes: it may be the newest one.
 //! - The manifest goes first, then the data: at no moment is a snapshot listed that is not whole. Before that, its objects
 //!   are recorded as an intent, so that a killed run's leftovers are removed by the next one.
 //! - While the newest snapshot is much smaller than the largest one, nothing is removed until a person says that this is
 //!   how it should be: `--accept-shrink`. What is younger than the accepted snapshot is compared from then on.
 //! - The plan is a value: `--dry-run` shows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use chrono::{DateTime, Duration, Utc};
-use ows_providers::{Entry, ErrorKind, Precondition, Provider, RelPath, Upload, Version};
+use ows_providers::{Entry, ErrorKind, Precondition, Provider, RelPath, Version};
 use serde::Serialize;
 
 use super::catalog::{Catalog, Snapshot};
-use super::intents::{abort, settle};
+use super::intents::settle;
 use super::lock::BackupLock;
-use super::name::{ObjectName, Part, SnapshotName};
+use super::name::{Part, SnapshotName};
 use super::retention::{Policy, decide};
-use super::run;
 use super::settings::BackupSettings;
+use super::unlisted::Leftover;
+use super::{run, unlisted};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
 use crate::report::Report;
 use crate::state::{BackupOutcome, State};
-
-/// What younger objects without a manifest may be: a backup that another host is making right now.
-const YOUNG: i64 = 24;
 
 /// Under which name it is remembered that a smaller snapshot was accepted.
 const ACCEPTED: &str = "backup prune --accept-shrink";
@@ -71,6 +69,9 @@ pub struct Pruned {
     pub retained: Vec<String>,
     /// Bytes that were freed.
     pub freed: u64,
+    /// What a person should hear of.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// What is to be removed, in this order.
@@ -78,9 +79,11 @@ pub struct Pruned {
 pub struct PrunePlan {
     kept: Vec<Kept>,
     snapshots: Vec<Going>,
-    /// Objects by themselves: legacy ones, unlisted ones.
+    /// Objects of the old plugin.
     objects: Vec<Entry>,
-    uploads: Vec<Upload>,
+    /// What belongs to no snapshot.
+    unlisted: BTreeMap<SnapshotName, Leftover>,
+    warnings: Vec<String>,
 }
 
 /// A snapshot that goes.
@@ -120,6 +123,20 @@ impl PrunePlan {
             .filter(|snapshot| snapshot.manifest.profile == settings.profile);
         let (whole, broken): (Vec<_>, Vec<_>) =
             of_profile.partition(|snapshot| snapshot.faults().is_empty());
+        if let Some(unread) = catalog.unusable.iter().find(|unusable| unusable.unread) {
+            let why = format!(
+                "nothing is pruned while the manifest of `{}` cannot be fetched: which profile it belongs to is not known",
+                unread.name
+            );
+            self.warnings.push(why.clone());
+            self.kept
+                .extend(whole.iter().chain(&broken).map(|snapshot| Kept {
+                    name: snapshot.name.to_string(),
+                    reasons: vec![why.clone()],
+                }));
+            self.kept.sort_by(|a, b| b.name.cmp(&a.name));
+            return;
+        }
         self.kept.extend(broken.into_iter().map(|snapshot| Kept {
             name: snapshot.name.to_string(),
             reasons: vec![
@@ -129,7 +146,12 @@ impl PrunePlan {
         let times = whole
             .iter()
             .map(|snapshot| (snapshot.name.taken_at(), snapshot.name));
-        for verdict in decide(times, &settings.retain, catalog.read_at, just_made.as_ref()) {
+        for verdict in decide(
+            times,
+            &settings.retain,
+            catalog.horizon(),
+            just_made.as_ref(),
+        ) {
             if verdict.stays() {
                 self.kept.push(Kept {
                     name: verdict.snapshot.to_string(),
@@ -147,7 +169,7 @@ impl PrunePlan {
             .legacy
             .iter()
             .filter_map(|legacy| Some((legacy.name.taken_at()?, legacy.name.clone())));
-        for verdict in decide(times, policy, catalog.read_at, None) {
+        for verdict in decide(times, policy, catalog.horizon(), None) {
             let reasons = words(&verdict.reasons);
             let found = catalog
                 .legacy
@@ -171,65 +193,28 @@ impl PrunePlan {
         }));
     }
 
-    /// Adds what belongs to no snapshot: objects, and uploads that were begun and never ended.
-    async fn find_unlisted(&mut self, catalog: &Catalog, provider: &dyn Provider) -> Outcome<()> {
-        let uploads = match provider.list_uploads().await {
-            Ok(uploads) => uploads,
-            Err(error) if error.kind == ErrorKind::Unsupported => Vec::new(),
-            Err(error) => return Err(error.into()),
-        };
-        let mut at_work: BTreeSet<SnapshotName> = BTreeSet::new();
-        let mut dead = Vec::new();
-        for upload in uploads {
-            let ObjectName::Snapshot(snapshot, _) = ObjectName::parse(upload.path.as_str()) else {
-                continue;
-            };
-            let begun = upload.started_at_ns.map(DateTime::from_timestamp_nanos);
-            let begun = begun.map_or(snapshot.taken_at(), |begun| begun.max(snapshot.taken_at()));
-            if is_young(begun, catalog.read_at) {
-                at_work.insert(snapshot);
-            } else if catalog.find(snapshot).is_none() {
-                dead.push(Upload {
-                    path: upload.path,
-                    id: upload.id,
-                    size: None,
-                    part_size: 0,
-                    token: String::new(),
-                });
-            }
-        }
-        for unlisted in &catalog.unlisted {
-            // A backup that has taken longer still has an upload under way.
-            if is_young(unlisted.name.taken_at(), catalog.read_at)
-                || at_work.contains(&unlisted.name)
-            {
-                self.kept.push(Kept {
-                    name: unlisted.name.to_string(),
-                    reasons: vec![format!(
-                        "younger than {YOUNG} hours: another host may be making it right now"
-                    )],
-                });
-            } else {
-                self.objects.extend(unlisted.objects.values().cloned());
-            }
-        }
-        self.uploads.append(&mut dead);
-        Ok(())
-    }
-
     /// What it would do.
     pub fn show(&self) -> Pruned {
         let snapshots = self.snapshots.iter().map(|going| going.name.to_string());
-        let objects = self.objects.iter().map(|entry| entry.path.to_string());
-        let uploads = self.uploads.iter().map(|upload| upload.path.to_string());
+        let left = || self.unlisted.values();
+        let objects = self
+            .objects
+            .iter()
+            .chain(left().flat_map(|left| &left.objects));
+        let uploads = left().flat_map(|left| &left.uploads);
+        let uploads = uploads.map(|upload| upload.path.to_string());
         let of_snapshots = self.snapshots.iter().map(Going::size);
         Pruned {
             kept: self.kept.clone(),
-            removed: snapshots.chain(objects).chain(uploads).collect(),
+            removed: snapshots
+                .chain(objects.clone().map(|entry| entry.path.to_string()))
+                .chain(uploads)
+                .collect(),
             retained: Vec::new(),
             freed: of_snapshots
-                .chain(self.objects.iter().map(|entry| entry.size))
+                .chain(objects.map(|entry| entry.size))
                 .fold(0, u64::saturating_add),
+            warnings: Vec::new(),
         }
     }
 }
@@ -239,10 +224,6 @@ fn words(reasons: &[super::retention::Reason]) -> Vec<String> {
         .iter()
         .map(|reason| reason.describe().to_owned())
         .collect()
-}
-
-fn is_young(stored: DateTime<Utc>, now: DateTime<Utc>) -> bool {
-    now.signed_duration_since(stored) < Duration::hours(YOUNG)
 }
 
 impl From<&Snapshot> for Going {
@@ -274,28 +255,38 @@ pub struct Shrink {
     pub message: String,
 }
 
-/// Looks whether the newest snapshot of the profile is smaller than `min_size` per cent of the largest, in files or in
-/// bytes before compression; those older than one that a person has accepted do not count.
+/// Looks whether the snapshot just made, else the newest of the profile, is smaller than `min_size` per cent of the largest
+/// before it, in files or in bytes before compression; those older than one that a person has accepted do not count. What
+/// is from the future is neither judged nor compared with, nor is a plain one where this host encrypts.
 pub async fn shrink(
     catalog: &Catalog,
     settings: &BackupSettings,
     state: &State,
+    just_made: Option<SnapshotName>,
 ) -> Outcome<Option<Shrink>> {
     let accepted = state
         .backup_outcomes(&catalog.remote.id, &settings.profile)
         .await?
         .into_iter()
         .find(|outcome| outcome.command == ACCEPTED)
-        .and_then(|outcome| outcome.snapshot?.parse::<SnapshotName>().ok());
-    let mut of_profile = catalog.snapshots.iter().filter(|snapshot| {
-        snapshot.manifest.profile == settings.profile
-            && accepted.is_none_or(|accepted| snapshot.name >= accepted)
-    });
-    let Some(newest) = of_profile.next() else {
+        .and_then(|outcome| outcome.snapshot?.parse::<SnapshotName>().ok())
+        .filter(|accepted| !catalog.is_from_future(*accepted));
+    let judged = match just_made {
+        Some(name) => catalog.find(name),
+        None => catalog.newest(&settings.profile, settings.encrypts()),
+    };
+    let Some(newest) = judged else {
         return Ok(None);
     };
+    let before = catalog
+        .of_profile(&settings.profile, settings.encrypts())
+        .filter(|snapshot| {
+            snapshot.name != newest.name
+                && !catalog.is_from_future(snapshot.name)
+                && accepted.is_none_or(|accepted| snapshot.name >= accepted)
+        });
     let (mut files, mut bytes) = (0, 0);
-    for snapshot in of_profile {
+    for snapshot in before {
         files = files.max(snapshot.manifest.totals.files);
         bytes = bytes.max(snapshot.manifest.totals.bytes);
     }
@@ -415,7 +406,12 @@ impl Pruning<'_> {
             done.retained.extend(settled.retained);
         }
         let catalog = Catalog::read(provider, Some(self.state)).await?;
-        self.run(&catalog, options, None, done).await
+        report
+            .warnings
+            .extend(catalog.warn_of_future(&self.settings.profile));
+        let result = self.run(&catalog, options, None, done).await;
+        report.warnings.append(&mut done.warnings);
+        result
     }
 
     /// Plans by `catalog` and carries it out.
@@ -430,7 +426,7 @@ impl Pruning<'_> {
         just_made: Option<SnapshotName>,
         done: &mut Pruned,
     ) -> Outcome<()> {
-        if let Some(shrink) = shrink(catalog, self.settings, self.state).await? {
+        if let Some(shrink) = shrink(catalog, self.settings, self.state, just_made).await? {
             if !options.accept_shrink {
                 return Err(Failure::new(FailureKind::Guard, shrink.message).with_hint(SHRINK_HINT));
             }
@@ -439,12 +435,17 @@ impl Pruning<'_> {
             }
         }
         let mut plan = PrunePlan::new(catalog, self.settings, options, just_made);
+        done.warnings.append(&mut plan.warnings);
         let provider = self.settings.provider.as_ref();
         if options.unlisted {
-            plan.find_unlisted(catalog, provider).await?;
+            let found = unlisted::find(catalog, provider).await?;
+            plan.kept.extend(found.kept);
+            plan.unlisted = found.going;
+            done.warnings.extend(found.warnings);
         }
         if options.dry_run {
-            *done = plan.show();
+            let shown = plan.show();
+            (done.kept, done.removed, done.freed) = (shown.kept, shown.removed, shown.freed);
             return Ok(());
         }
         done.kept = plan.kept;
@@ -457,9 +458,8 @@ impl Pruning<'_> {
                 done.freed += entry.size;
             }
         }
-        for upload in &plan.uploads {
-            abort(provider, upload).await.map_err(not_removed)?;
-            done.removed.push(upload.path.to_string());
+        for (name, left) in &plan.unlisted {
+            unlisted::remove(provider, *name, left, done).await?;
         }
         Ok(())
     }
@@ -523,7 +523,7 @@ impl Pruning<'_> {
 }
 
 /// Deletes one object; `false` when the storage does not allow it, which is no failure: the object may be locked.
-async fn delete(
+pub(super) async fn delete(
     provider: &dyn Provider,
     path: &RelPath,
     precondition: Precondition,
@@ -547,7 +547,7 @@ async fn delete(
     }
 }
 
-fn not_removed(error: ows_providers::Error) -> Failure {
+pub(super) fn not_removed(error: ows_providers::Error) -> Failure {
     let path = error.path.clone();
     let mut failure = Failure::from(error).with_path(path);
     "could not remove an object of a snapshot that is no longer kept"

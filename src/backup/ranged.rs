@@ -8,7 +8,7 @@
 //! A download that breaks goes on where it broke, with the same version, when it gets further: not every provider
 //! has a layer below that does it, and a snapshot takes hours. An object that was exchanged meanwhile is an error.
 //!
-//! Memory: [`PIECES`] pieces as the provider hands them out, cut to [`PIECE`].
+//! Memory: `PIECES` pieces as the provider hands them out, cut to `PIECE`.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;

@@ -60,6 +60,13 @@ pub struct BackupSettings {
     pub clock: BackupClock,
 }
 
+impl BackupSettings {
+    /// Whether this host encrypts its snapshots: a plain one is none of its own then.
+    pub fn encrypts(&self) -> bool {
+        !matches!(self.encryption, Encryption::None)
+    }
+}
+
 /// Who is told how a backup went.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {

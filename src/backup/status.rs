@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::catalog::Catalog;
+use super::catalog::{AHEAD, Catalog};
 use super::settings::BackupSettings;
 use crate::error::{Failure, Outcome};
 use crate::report::rfc3339;
@@ -39,9 +39,15 @@ pub struct BackupStatus {
     pub unusable: u64,
     /// Snapshots of the old plugin.
     pub legacy: u64,
+    /// When this was so, by the storage's clock.
+    #[serde(skip)]
+    pub read_at: DateTime<Utc>,
+    /// What a person should hear of, such as snapshots from the future.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
-/// The newest snapshot.
+/// The newest snapshot that is not from the future, and where this host encrypts not a plain one.
 #[derive(Debug, Clone, Serialize)]
 pub struct Newest {
     /// Its name.
@@ -117,7 +123,7 @@ pub async fn status(
     let last_success = last(true);
     let last_failure = last(false);
     let newest = catalog
-        .latest(&settings.profile, false)
+        .newest(&settings.profile, settings.encrypts())
         .map(|latest| Newest {
             name: latest.name.to_string(),
             created_at: latest.name.taken_at(),
@@ -126,10 +132,11 @@ pub async fn status(
                 .signed_duration_since(latest.name.taken_at())
                 .num_seconds(),
         });
+    // A failure puts nothing off: the daemon tries again within minutes.
     let from = last_success
         .as_ref()
         .map(|last| last.at)
-        .max(last_failure.as_ref().map(|last| last.at))
+        .filter(|at| *at <= catalog.horizon())
         .max(newest.as_ref().map(|newest| newest.created_at));
     let next_run = interval.and_then(|interval| {
         let interval = chrono::Duration::from_std(interval).ok()?;
@@ -158,10 +165,31 @@ pub async fn status(
         ),
         unusable: count(catalog.unusable.iter()),
         legacy: count(catalog.legacy.iter()),
+        read_at: catalog.read_at,
+        warnings: catalog.warn_of_future(&settings.profile),
     })
 }
 
 impl BackupStatus {
+    /// How long ago the last backup ended that is known here or there. What is from the future tells nothing, so that it puts
+    /// no backup off.
+    pub fn backup_age(&self) -> Option<Duration> {
+        let success = self.last_success.as_ref().map(|last| last.at);
+        let newest = self.newest.as_ref().map(|newest| newest.created_at);
+        let ages = [success, newest].into_iter().flatten();
+        ages.filter_map(|at| self.age(at)).min()
+    }
+
+    /// How long ago the last proof was.
+    pub fn proof_age(&self) -> Option<Duration> {
+        self.age(self.proven.as_ref()?.at)
+    }
+
+    fn age(&self, at: DateTime<Utc>) -> Option<Duration> {
+        let age = self.read_at.signed_duration_since(at);
+        (age >= -AHEAD).then(|| age.to_std().unwrap_or_default())
+    }
+
     /// Fails when the newest snapshot is older than `max_age`, or there is none.
     ///
     /// # Errors

@@ -74,6 +74,10 @@ async fn backup(config: &Config, output: &Output, answer: &mut Answer) -> Option
     };
     match found {
         Ok(found) => {
+            for warning in &found.warnings {
+                output.warning(warning);
+                answer.report.warnings.push(warning.clone());
+            }
             let newest = found.newest.as_ref().map_or_else(
                 || "no snapshot".to_owned(),
                 |newest| {

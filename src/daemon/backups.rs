@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -251,15 +250,12 @@ async fn ages(config: &Config) -> Ages {
             return Ages::default();
         }
     };
-    let age = |at: DateTime<Utc>| Utc::now().signed_duration_since(at).to_std();
-    let newest = found.newest.map(|newest| newest.created_at);
-    let last = found.last_success.map(|last| last.at).max(newest);
+    for warning in &found.warnings {
+        tracing::warn!("{warning}");
+    }
     Ages {
-        // One from the future is as good as one of this moment.
-        backup: last.map(|at| age(at).unwrap_or_default()),
-        verification: found
-            .proven
-            .map(|proven| age(proven.at).unwrap_or_default()),
+        backup: found.backup_age(),
+        verification: found.proof_age(),
     }
 }
 

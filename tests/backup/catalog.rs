@@ -2,7 +2,7 @@
 
 use ows::backup::catalog::Catalog;
 use ows::backup::manifest::Encryption;
-use ows::backup::name::{Part, RECOVER};
+use ows::backup::name::{Part, RECOVER, SnapshotName};
 use ows::error::FailureKind;
 use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
@@ -125,13 +125,17 @@ async fn a_folder_is_read_to_its_end_or_not_at_all() {
         Fault::on(Operation::List).before(TRANSIENT),
         Fault::on(Operation::List).breaks_listing(1, TRANSIENT),
         Fault::on(Operation::Get).before(TRANSIENT),
-        Fault::on(Operation::Get).before(ErrorKind::Forbidden),
+        Fault::on(Operation::Get).before(ErrorKind::Unauthorized),
         Fault::on(Operation::Get).short_body(10, Some(TRANSIENT)),
         Fault::on(Operation::Get).short_body(10, None),
     ] {
         store.faults.add(fault);
         let failure = Catalog::read(store.provider.as_ref(), Some(&store.state)).await;
-        assert_eq!(failure.unwrap_err().kind, FailureKind::Failed);
+        let kind = failure.unwrap_err().kind;
+        assert!(
+            matches!(kind, FailureKind::Failed | FailureKind::Unauthorized),
+            "{kind:?}"
+        );
         store.faults.assert_all_reached();
     }
     // Removed by someone else between the two calls: neither a snapshot nor left over.
@@ -171,4 +175,57 @@ async fn the_latest_is_of_the_profile_and_not_a_plain_one_where_this_host_encryp
     // Its objects were never stored.
     let faults = catalog.find(sealed).unwrap().faults();
     assert_eq!(faults.len(), 2);
+}
+
+#[tokio::test]
+async fn the_latest_is_from_the_future_only_when_there_is_no_other() {
+    let store = Store::new(MemoryOptions::s3()).await;
+    let now = store.store.now();
+    let ahead = |seconds| {
+        let time = now + chrono::Duration::seconds(seconds);
+        SnapshotName::new(time, 7).unwrap()
+    };
+    let (further, future) = (ahead(86_400), ahead(61));
+    store.plant(further, |_| ());
+    store.plant(future, |_| ());
+    let catalog = read(&store).await;
+    assert!(catalog.newest("default", false).is_none());
+    assert_eq!(catalog.latest("default", false).unwrap().name, further);
+    assert_eq!(catalog.warn_of_future("default").len(), 2);
+    // Clocks may be a little apart.
+    let near = ahead(60);
+    store.plant(near, |_| ());
+    let catalog = read(&store).await;
+    assert_eq!(catalog.newest("default", false).unwrap().name, near);
+    assert_eq!(catalog.latest("default", false).unwrap().name, near);
+    let warnings = catalog.warn_of_future("default").join("\n");
+    assert!(warnings.contains(&future.to_string()), "{warnings}");
+    assert!(!warnings.contains(&near.to_string()), "{warnings}");
+}
+
+/// Archived, sealed with another key of the storage, or with rights of its own: it must not fail everything for ever.
+#[tokio::test]
+async fn a_manifest_that_the_storage_does_not_hand_out_is_one_snapshot_that_cannot_be_used() {
+    let store = Store::new(MemoryOptions::s3()).await;
+    let good = snapshot("2023-11-01T00:00:00Z");
+    let sealed = snapshot("2023-11-02T00:00:00Z");
+    store.plant(good, |_| ());
+    store.plant(sealed, |_| ());
+    for kind in [ErrorKind::Forbidden, ErrorKind::Permanent] {
+        let path = sealed.object(Part::Manifest);
+        store
+            .faults
+            .add(Fault::on(Operation::Get).at(&path).before(kind));
+        let catalog = read(&store).await;
+        store.faults.assert_all_reached();
+        assert_eq!(catalog.latest("default", false).unwrap().name, good);
+        let [unusable] = &catalog.unusable[..] else {
+            panic!("{catalog:?}")
+        };
+        assert_eq!((unusable.name, unusable.unread), (sealed, true));
+        assert!(unusable.reason.contains("cannot be fetched"));
+        assert!(catalog.unlisted.is_empty());
+    }
+    // Nothing is remembered of that.
+    assert_eq!(read(&store).await.snapshots.len(), 2);
 }

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use ows::backup::catalog::Catalog;
 use ows::backup::lock::BackupLock;
 use ows::backup::manifest::ProblemClass;
-use ows::backup::name::{Part, RECOVER};
+use ows::backup::name::{Part, RECOVER, SnapshotName};
 use ows::backup::now::NowOptions;
 use ows::backup::settings::BackupClock;
 use ows::backup::status::status;
@@ -20,7 +20,7 @@ use ows_providers::layers::Fault;
 use ows_providers::local::LocalProvider;
 use ows_providers::memory::MemoryOptions;
 
-use super::store::{Host, TRANSIENT};
+use super::store::{Host, TRANSIENT, snapshot};
 
 #[tokio::test]
 async fn a_snapshot_holds_every_item_and_names_the_one_before() {
@@ -307,10 +307,70 @@ async fn the_status_tells_success_failure_and_age() {
         .unwrap();
     assert!(why.contains("could not store"), "{why}");
     assert_eq!(status.snapshots, 1);
-    assert!(status.total_size > 0 && status.next_run.is_some());
+    assert!(status.total_size > 0);
+    // The failure an hour later puts nothing off: the daemon tries again soon.
+    assert_eq!(status.next_run, Some(success.at + interval));
     assert!(status.require_younger(Duration::from_secs(3600)).is_ok());
     let old = status.require_younger(Duration::from_secs(3599));
     assert_eq!(old.unwrap_err().kind, FailureKind::Failed);
+}
+
+#[tokio::test]
+async fn the_status_counts_no_snapshot_from_the_future() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let name = host.clean().await;
+    let future = snapshot("2030-01-01T00:00:00Z");
+    host.store.plant(future, |_| ());
+    let interval = Duration::from_secs(86_400);
+    let found = status(&host.settings, Some(interval)).await.unwrap();
+    assert_eq!(found.newest.as_ref().unwrap().name, name.to_string());
+    assert!(found.require_younger(Duration::from_secs(3599)).is_err());
+    assert_eq!(found.backup_age(), Some(Duration::from_secs(3600)));
+    assert!(found.next_run.unwrap() < future.taken_at());
+    let warnings = found.warnings.join("\n");
+    assert!(warnings.contains(&future.to_string()), "{warnings}");
+
+    // Nothing else there, on a host that has lost its disk: a backup is due, not put off until then.
+    let mut bare = Host::new(MemoryOptions::s3()).await;
+    bare.store.plant(future, |_| ());
+    bare.settings.own_dir = bare.state_dir.join("none");
+    let found = status(&bare.settings, Some(interval)).await.unwrap();
+    assert!(found.newest.is_none() && found.backup_age().is_none());
+    assert!(found.require_younger(interval).is_err());
+}
+
+#[tokio::test]
+async fn a_plain_snapshot_keeps_no_status_green_on_a_host_that_encrypts() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let name = host.clean().await;
+    let plain = SnapshotName::new(host.store.store.now(), 1).unwrap();
+    host.store.plant(plain, |_| ());
+    let newest = async |host: &Host| status(&host.settings, None).await.unwrap().newest;
+    assert_eq!(newest(&host).await.unwrap().name, name.to_string());
+    host.settings.encryption = Encryption::None;
+    assert_eq!(newest(&host).await.unwrap().name, plain.to_string());
+}
+
+/// The endings of names are random: with one clock for all, any of these could be the newest.
+#[tokio::test]
+async fn snapshots_of_one_second_are_in_the_order_in_which_they_were_made() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let mut made = Vec::new();
+    for _ in 0..8 {
+        let finished = host.now().await;
+        assert!(finished.failure.is_none(), "{:?}", finished.failure);
+        let name: SnapshotName = finished.made.snapshot.unwrap().parse().unwrap();
+        assert!(
+            made.last().is_none_or(|last| *last < name),
+            "{made:?} {name}"
+        );
+        made.push(name);
+        let catalog = host.catalog().await;
+        assert_eq!(catalog.latest("default", true).unwrap().name, name);
+    }
+    let kept = host.catalog().await.snapshots;
+    let kept: Vec<_> = kept.iter().map(|found| found.name).collect();
+    assert_eq!(kept, [made[7], made[6]]);
 }
 
 /// Also where the store is a folder: what lies in it is what the names say, and nothing else is left.

@@ -141,11 +141,11 @@ async fn legacy_and_unlisted_go_only_when_asked() {
     assert!(store.get(&unlisted).is_some() && store.uploads().len() == 1);
     store.provider().abort_upload(&under_way).await.unwrap();
     let (_, removed) = plain(asked, &host).await;
-    assert_eq!(removed, [unlisted.clone()]);
+    assert_eq!(removed, std::slice::from_ref(&unlisted));
     begin().await.unwrap();
     host.later(48 * 3600);
     let (_, removed) = plain(asked, &host).await;
-    assert_eq!(removed, [begun.clone(), unlisted.clone()]);
+    assert_eq!(removed, [unlisted.clone(), begun.clone()]);
     assert!(store.get(&begun).is_none() && store.uploads().is_empty());
 }
 
@@ -220,4 +220,162 @@ async fn a_snapshot_that_is_much_smaller_stops_the_pruning_until_it_is_accepted(
     host.state_dir.remove("workspace/notes");
     host.state_dir.folder("workspace/notes");
     assert_eq!(host.now().await.failure.unwrap().kind, FailureKind::Partial);
+}
+
+/// A clock jumped once, or someone planted it.
+#[tokio::test]
+async fn a_snapshot_from_the_future_switches_no_protection_off() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let good = [host.clean().await, host.clean().await];
+    let future = snapshot("2030-01-01T00:00:00Z");
+    host.store.plant(future, |manifest| {
+        manifest.totals.files = 1;
+        manifest.totals.bytes = 1;
+    });
+    host.state_dir.remove("workspace/notes");
+    host.state_dir.folder("workspace/notes");
+    let finished = host.now().await;
+    let hint = finished.failure.unwrap().hint.unwrap();
+    assert!(hint.contains("--accept-shrink"), "{hint}");
+    let made: SnapshotName = finished.made.snapshot.unwrap().parse().unwrap();
+    let told = finished.report.warnings.join("\n");
+    assert!(told.contains(&future.to_string()), "{told}");
+    let refused = host.prune(PruneOptions::default()).await;
+    assert_eq!(refused.failure.unwrap().kind, FailureKind::Guard);
+    let told = refused.report.warnings.join("\n");
+    assert!(told.contains(&future.to_string()), "{told}");
+    let catalog = host.catalog().await;
+    for name in good.iter().chain([&made, &future]) {
+        assert!(catalog.find(*name).is_some(), "{name}");
+    }
+
+    // What is accepted is the small one, so that a further loss is noticed again.
+    let accepted = PruneOptions {
+        accept_shrink: true,
+        ..PruneOptions::default()
+    };
+    let (kept, removed) = plain(accepted, &host).await;
+    assert_eq!(kept, texts(&[future, made, good[1]]));
+    assert_eq!(removed, texts(&good[..1]));
+    host.later(3600);
+    host.state_dir.remove("openclaw.json");
+    let failure = host.now().await.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Partial);
+    assert!(failure.message.contains("minSize"), "{failure}");
+}
+
+/// Whoever can write to the storage puts a plain snapshot there: it stands for none of this host's.
+#[tokio::test]
+async fn a_plain_snapshot_does_not_hide_a_smaller_one_on_a_host_that_encrypts() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let good = host.clean().await;
+    host.state_dir.remove("workspace/notes");
+    host.state_dir.folder("workspace/notes");
+    assert!(host.now().await.failure.is_some());
+    host.later(3600);
+    let now = host.store.store.now();
+    let planted = SnapshotName::new(now, 1).unwrap();
+    host.store
+        .plant(planted, |manifest| manifest.totals.bytes = 1 << 40);
+    host.later(3600);
+    let refused = host.prune(PruneOptions::default()).await;
+    let failure = refused.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Guard);
+    assert!(!failure.message.contains(&planted.to_string()), "{failure}");
+    assert!(host.catalog().await.find(good).is_some());
+}
+
+const UNLISTED: PruneOptions = PruneOptions {
+    dry_run: false,
+    legacy: false,
+    unlisted: true,
+    accept_shrink: false,
+    wait: std::time::Duration::ZERO,
+};
+
+/// The manifest of a backup of days arrives between the listing and the removing.
+#[tokio::test]
+async fn what_has_become_a_snapshot_meanwhile_is_not_taken_for_left_over() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let late = snapshot("2023-10-03T00:00:00Z");
+    let manifest = host.store.plant(late, |_| ());
+    let path = late.object(Part::Manifest);
+    let bytes = host.store.store.get(&path).unwrap();
+    host.store.store.remove(&path);
+    let (store, arriving) = (host.store.store.clone(), path.clone());
+    let arrives = Fault::on(Operation::ListUploads).meanwhile(move || {
+        store.insert(&arriving, &bytes);
+    });
+    host.store.faults.add(arrives);
+    let (kept, removed) = plain(UNLISTED, &host).await;
+    host.store.faults.assert_all_reached();
+    assert_eq!(removed, [""; 0]);
+    assert!(kept.contains(&late.to_string()), "{kept:?}");
+    for object in objects_of(&manifest) {
+        assert!(host.store.store.get(&object.name).is_some());
+    }
+}
+
+#[tokio::test]
+async fn an_old_upload_stays_while_its_snapshot_has_a_young_one() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let name = snapshot(&host.store.store.now().to_rfc3339());
+    let begin = async |volume| {
+        let part = Part::Data {
+            volume: Some(volume),
+            encrypted: true,
+        };
+        let path = ows_providers::RelPath::new(&name.object(part)).unwrap();
+        let options = ows_providers::UploadOptions {
+            size: None,
+            part_size: 1024,
+            mtime_ns: None,
+            md5: None,
+        };
+        let provider = host.store.store.provider();
+        provider.start_upload(&path, options).await.unwrap()
+    };
+    begin(1).await;
+    host.later(30 * 3600);
+    begin(2).await;
+    assert!(plain(UNLISTED, &host).await.1.is_empty());
+    assert_eq!(host.store.store.uploads().len(), 2);
+    host.later(30 * 3600);
+    assert_eq!(plain(UNLISTED, &host).await.1.len(), 2);
+    assert!(host.store.store.uploads().is_empty());
+}
+
+#[tokio::test]
+async fn keys_that_may_not_list_uploads_remove_the_unlisted_objects_all_the_same() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let left = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
+    host.store.store.insert(&left, b"left");
+    let fault = Fault::on(Operation::ListUploads).before(ErrorKind::Forbidden);
+    host.store.faults.add(fault);
+    let finished = host.prune(UNLISTED).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [left]);
+    let warnings = finished.report.warnings.join("\n");
+    assert!(warnings.contains("could not be listed"), "{warnings}");
+}
+
+#[tokio::test]
+async fn while_a_manifest_is_not_handed_out_no_snapshot_goes() {
+    let (host, names) = with(&DAYS).await;
+    let path = names[3].object(Part::Manifest);
+    let fault = Fault::on(Operation::Get).at(&path).times(u64::MAX);
+    host.store.faults.add(fault.before(ErrorKind::Forbidden));
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    assert_eq!(finished.pruned.kept.len(), 3);
+    let reason = &finished.pruned.kept[0].reasons[0];
+    assert!(reason.contains(&names[3].to_string()), "{reason}");
+    assert!(finished.report.warnings.contains(reason));
+    // A backup is made, and says it too.
+    let finished = host.now().await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert!(finished.report.warnings.contains(reason));
+    host.store.faults.clear();
+    assert_eq!(host.catalog().await.snapshots.len(), 5);
 }

@@ -5,13 +5,15 @@
 //! the whole run. On a *call*: when the server receives the n-th call of an operation, which is then either carried out with
 //! nobody left to hear of it, or never carried out.
 //!
-//! - `OWS_KILLS`: how many kills at moments over all tests together; 20 by default, 500 in the soak.
+//! - `OWS_KILLS`: how many kills at moments over all tests together, and as many of backups; 20 by default, 500 in the soak.
 //! - `OWS_SEED`: replays the work and the moments. A moment is a time, so a replay hits the same place only about.
 
+mod backup;
 mod bisync;
 mod checks;
 mod mirror;
 mod place;
+mod vault;
 mod work;
 
 use std::time::{Duration, Instant};

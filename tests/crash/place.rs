@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -171,27 +172,7 @@ impl Place {
 
     /// Starts `ows` with these arguments.
     pub fn start_command(&self, arguments: &[&str]) -> Run {
-        let output = tempfile::NamedTempFile::new().expect("a temporary file can be made");
-        let handle = || -> File { output.reopen().expect("it can be opened again") };
-        let (stdout, stderr) = (handle(), File::options().append(true).open(output.path()));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ows"));
-        command
-            .arg("--config")
-            .arg(self.state.join("config.json5"))
-            .arg("--state-dir")
-            .arg(self.state.join("state"))
-            .arg("--workspace")
-            .arg(self.workspace.path())
-            .args(arguments)
-            .env_clear()
-            .env("HOME", self.state.path())
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr.expect("it can be opened again"));
-        Run {
-            child: Child::spawn(&mut command).expect("the binary can be started"),
-            output,
-        }
+        start(&self.state, self.workspace.path(), arguments)
     }
 
     /// Runs to the end, which must be a good one.
@@ -203,77 +184,12 @@ impl Place {
 
     /// Runs and kills. False when the run ended before that.
     pub fn run_killed(&mut self, kill: Kill) -> bool {
-        let killed = match kill {
-            Kill::After(time) => self.start(&[]).killed_after(time),
-            Kill::OnCall {
-                op,
-                nth,
-                carried_out: true,
-            } => self.killed_by_call(op, nth),
-            Kill::OnCall {
-                op,
-                nth,
-                carried_out: false,
-            } => self.killed_in_call(op, nth),
-        };
-        self.settle();
-        killed.signal() == Some(9)
-    }
-
-    fn killed_by_call(&mut self, op: Op, nth: usize) -> ExitStatus {
-        let pid = Arc::new(AtomicU32::new(0));
-        let known = Arc::clone(&pid);
-        let kill = move |_: &ows_testkit::s3::Access| {
-            // The call may be faster than the line that tells the number.
-            while known.load(Ordering::SeqCst) == 0 {
-                std::thread::yield_now();
-            }
-            let number = known.load(Ordering::SeqCst).cast_signed();
-            let pid = rustix::process::Pid::from_raw(number).expect("it is no zero");
-            rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-                .expect("a process that was not waited for can be killed");
-        };
-        self.server().fault(When::op(op).nth(nth), Then::race(kill));
-        let mut run = self.start(&[]);
-        pid.store(run.child.id(), Ordering::SeqCst);
-        let status = run.end();
-        self.server().clear_faults();
-        status
-    }
-
-    fn killed_in_call(&mut self, op: Op, nth: usize) -> ExitStatus {
-        self.server().fault(When::op(op).nth(nth), Then::Hang);
-        let mut run = self.start(&[]);
-        let status = loop {
-            if self.server().unreached_faults().is_empty() {
-                break run.kill();
-            }
-            let ended = run.child.wait_for(Duration::from_millis(1));
-            if let Some(status) = ended.expect("it can be waited for") {
-                break status;
-            }
-        };
-        self.server().clear_faults();
-        status
-    }
-
-    /// Waits until the server has done with what it received. A call that outlives its client by seconds would be another
-    /// writer, which the next run leaves alone and reports.
-    fn settle(&self) {
-        let Remote::S3(server) = &self.remote else {
-            return;
-        };
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            server.reset_calls();
-            if server.most_running() == 0 {
-                return;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the server does not come to rest"
-            );
-            std::thread::sleep(Duration::from_millis(1));
+        match &self.remote {
+            Remote::S3(server) => kill_run(server, kill, || self.start(&[])),
+            Remote::Folder(_) => match kill {
+                Kill::After(time) => was_killed(self.start(&[]).killed_after(time)),
+                Kill::OnCall { .. } => panic!("the remote is a folder"),
+            },
         }
     }
 
@@ -324,6 +240,99 @@ impl Place {
     }
 }
 
+/// Starts `ows` with the configuration, and the state directory `state`, that lie in `home`.
+pub fn start(home: &TempTree, workspace: &Path, arguments: &[&str]) -> Run {
+    let output = tempfile::NamedTempFile::new().expect("a temporary file can be made");
+    let handle = || -> File { output.reopen().expect("it can be opened again") };
+    let (stdout, stderr) = (handle(), File::options().append(true).open(output.path()));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ows"));
+    command
+        .arg("--config")
+        .arg(home.join("config.json5"))
+        .arg("--state-dir")
+        .arg(home.join("state"))
+        .arg("--workspace")
+        .arg(workspace)
+        .args(arguments)
+        .env_clear()
+        .env("HOME", home.path())
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr.expect("it can be opened again"));
+    Run {
+        child: Child::spawn(&mut command).expect("the binary can be started"),
+        output,
+    }
+}
+
+/// Runs against `server` what `begin` starts, and kills it. False when the run ended before that.
+pub fn kill_run(server: &Server, kill: Kill, begin: impl FnOnce() -> Run) -> bool {
+    let killed = match kill {
+        Kill::After(time) => begin().killed_after(time),
+        Kill::OnCall {
+            op,
+            nth,
+            carried_out: true,
+        } => killed_by_call(server, op, nth, begin),
+        Kill::OnCall {
+            op,
+            nth,
+            carried_out: false,
+        } => killed_in_call(server, op, nth, begin),
+    };
+    settle(server);
+    was_killed(killed)
+}
+
+fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(9)
+}
+
+fn killed_by_call(server: &Server, op: Op, nth: usize, begin: impl FnOnce() -> Run) -> ExitStatus {
+    let pid = Arc::new(AtomicU32::new(0));
+    let known = Arc::clone(&pid);
+    let kill = move |_: &ows_testkit::s3::Access| {
+        // The call may be faster than the line that tells the number.
+        while known.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        let number = known.load(Ordering::SeqCst).cast_signed();
+        let pid = rustix::process::Pid::from_raw(number).expect("it is no zero");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            .expect("a process that was not waited for can be killed");
+    };
+    server.fault(When::op(op).nth(nth), Then::race(kill));
+    let mut run = begin();
+    pid.store(run.child.id(), Ordering::SeqCst);
+    let status = run.end();
+    server.clear_faults();
+    status
+}
+
+fn killed_in_call(server: &Server, op: Op, nth: usize, begin: impl FnOnce() -> Run) -> ExitStatus {
+    server.fault(When::op(op).nth(nth), Then::Hang);
+    let status = begin().killed_when(|| server.unreached_faults().is_empty());
+    server.clear_faults();
+    status
+}
+
+/// Waits until the server has done with what it received. A call that outlives its client by seconds would be another
+/// writer, which the next run leaves alone and reports.
+fn settle(server: &Server) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        server.reset_calls();
+        if server.most_running() == 0 {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "the server does not come to rest"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// A run of the binary.
 pub struct Run {
     child: Child,
@@ -350,6 +359,19 @@ impl Run {
         match self.child.wait_for(time).expect("it can be waited for") {
             Some(_) => self.end(),
             None => self.kill(),
+        }
+    }
+
+    /// Kills it as soon as this is so, unless it has ended by then.
+    pub fn killed_when(&mut self, is_so: impl Fn() -> bool) -> ExitStatus {
+        loop {
+            if is_so() {
+                return self.kill();
+            }
+            let ended = self.child.wait_for(Duration::from_millis(1));
+            if ended.expect("it can be waited for").is_some() {
+                return self.end();
+            }
         }
     }
 

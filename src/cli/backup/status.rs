@@ -24,6 +24,10 @@ pub async fn run(
     let found = status(&settings, interval(&config)).await;
     answer.report.api_calls = ApiCalls::from(&settings.counter.counts());
     let found = found?;
+    for warning in &found.warnings {
+        output.warning(warning);
+        answer.report.warnings.push(warning.clone());
+    }
     if let Value::Object(own) = json!(found) {
         for (key, value) in own {
             answer.set(&key, value);
