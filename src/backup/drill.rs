@@ -6,7 +6,7 @@
 //!   they are stored as a consistent copy, which need not be the same bytes.
 //!
 //! The scratch folder lies in our own one, is locked while it is used, and goes whatever happens; one that a killed run
-//! left goes with the next drill.
+//! left goes with the next command that looks for it ([`sweep`]): it holds everything in the clear.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -136,12 +136,35 @@ struct Scratch {
 
 impl Scratch {
     fn new(own_dir: &Path) -> io::Result<Self> {
+        // Another process may sweep between the making and the locking: then there is another try.
+        for _ in 0..10 {
+            if let Some(scratch) = Self::try_new(own_dir)? {
+                return Ok(scratch);
+            }
+        }
+        Err(io::Error::other(
+            "the folder vanishes each time that it is made",
+        ))
+    }
+
+    fn try_new(own_dir: &Path) -> io::Result<Option<Self>> {
         use std::os::unix::fs::DirBuilderExt as _;
         let path = own_dir.join(format!("{PREFIX}{:016x}", rand::random::<u64>()));
         fs::DirBuilder::new().mode(0o700).create(&path)?;
-        let lock = File::open(&path)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Self { path, _lock: lock })
+        let lock = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            locked => locked?,
+        }
+        // Whoever had the lock before us removed it.
+        match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+            Ok(_) => Ok(Some(Self { path, _lock: lock })),
+        }
     }
 
     fn target(&self) -> PathBuf {
@@ -161,8 +184,8 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes scratch folders that nobody uses.
-fn sweep(own_dir: &Path) {
+/// Removes scratch folders that nobody uses: those of drills that were killed.
+pub fn sweep(own_dir: &Path) {
     let Ok(entries) = fs::read_dir(own_dir) else {
         return;
     };

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use ows_providers::RemoteIdentity;
 
 use super::catalog::Catalog;
-use super::drill::{Drilled, drill};
+use super::drill::{Drilled, drill, sweep};
 use super::extract::{Bad, INCOMPLETE};
-use super::restore::{RestoreOptions, Restored, restore};
+use super::restore::{RestoreOptions, Restored, blocking, restore};
 use super::run;
 use super::seal::Keys;
 use super::settings::BackupSettings;
@@ -182,6 +182,13 @@ impl<'a> Command<'a> {
         &self,
         work: impl AsyncFnOnce(&Catalog) -> Outcome<T>,
     ) -> Outcome<(T, RemoteIdentity)> {
+        let own_dir = self.settings.own_dir.clone();
+        // What a killed drill left is in the clear, and is not to wait for the next drill.
+        blocking(move || {
+            sweep(&own_dir);
+            Ok(())
+        })
+        .await?;
         let provider = self.settings.provider.as_ref();
         // Manifests that this host has read before need not be read again; a damaged database keeps nobody from them.
         let state = State::open_existing(&self.settings.own_dir).await;

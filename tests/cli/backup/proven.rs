@@ -344,6 +344,21 @@ fn a_snapshot_of_the_old_plugin_is_restored_with_a_warning() {
 }
 
 #[test]
+fn what_a_killed_drill_left_goes_with_the_next_command() {
+    let world = to_folder("");
+    now(&world);
+    for command in ["verify", "restore", "drill"] {
+        let left = "state/ows/drill-0123456789abcdef/restored/workspace/secret";
+        world.write(left, "in the clear");
+        world.ok(&["backup", command]);
+        assert!(
+            !world.path("state/ows/drill-0123456789abcdef").exists(),
+            "{command}"
+        );
+    }
+}
+
+#[test]
 fn status_shows_how_backups_stand() {
     let world = to_folder("interval: 3600");
     now(&world);
