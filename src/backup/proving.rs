@@ -26,6 +26,18 @@ use crate::state::{BackupProof, State};
 /// What is recorded for a drill that found nothing.
 pub const DRILL: &str = "drill";
 
+/// The proof that says most, of those the newest: that everything can be restored comes before that the objects are those
+/// that were stored, and this before that they are there. A newer one that says less hides none that says more.
+pub fn strongest(proofs: impl IntoIterator<Item = BackupProof>) -> Option<BackupProof> {
+    let depth = |proof: &BackupProof| match proof.level.as_str() {
+        DRILL | "read" => 3,
+        "hash" => 2,
+        "list" => 1,
+        _ => 0,
+    };
+    (proofs.into_iter()).max_by_key(|proof| (depth(proof), proof.proven_at))
+}
+
 /// How a command ended: the report is complete in either case.
 #[derive(Debug)]
 pub struct Finished<T> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ows::backup::drill::drill;
 use ows::backup::name::Part;
-use ows::backup::proving::verify_command;
+use ows::backup::proving::{strongest, verify_command};
 use ows::backup::seal::Seal;
 use ows::backup::source::Which;
 use ows::backup::verify::{Level, Subject, Verified, verify};
@@ -12,12 +12,12 @@ use ows::cancel::Cancel;
 use ows::config::Encryption;
 use ows::error::Outcome;
 use ows::report::Silent;
-use ows::state::State;
+use ows::state::{BackupProof, State};
 use ows_providers::layers::Fault;
 use ows_providers::{ErrorKind, Operation};
 
 use super::archives::{Body, Key, Made, Members, Reader, make, members, name, noise, told};
-use super::store::snapshot;
+use super::store::{at, snapshot};
 
 fn sealed(members: Members) -> (Reader, Made) {
     let key = Key::new();
@@ -207,6 +207,23 @@ async fn what_was_proven_is_recorded_and_taken_back() {
     reader.store.remove(&made.manifest.index.name);
     assert_eq!(command(Level::List).await, 3);
     assert_eq!(proven().await, [""; 0]);
+}
+
+#[test]
+fn a_newer_proof_that_says_less_hides_none_that_says_more() {
+    let best = |levels: &[&str]| {
+        let proof = |(level, day): (&&str, i32)| BackupProof {
+            snapshot: format!("day {day}"),
+            level: (*level).to_owned(),
+            proven_at: at(&format!("2026-02-0{day}T00:00:00Z")),
+        };
+        strongest(levels.iter().zip(1..).map(proof)).map(|proof| proof.snapshot)
+    };
+    assert_eq!(best(&["drill", "hash", "list"]).unwrap(), "day 1");
+    assert_eq!(best(&["list", "hash", "list"]).unwrap(), "day 2");
+    assert_eq!(best(&["drill", "read", "hash"]).unwrap(), "day 2");
+    assert_eq!(best(&["hash", "drill", "whatever"]).unwrap(), "day 2");
+    assert_eq!(best(&[]), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
