@@ -63,6 +63,9 @@ pub struct Made {
 /// The time of the snapshot that most tests read.
 pub const TIME: &str = "2026-01-31T23:59:59Z";
 
+/// The time at which it is read.
+const NOW: &str = "2026-02-01T12:00:00Z";
+
 /// Bytes that do not compress, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -228,7 +231,11 @@ pub struct Reader {
 
 impl Reader {
     pub fn new() -> Self {
-        let store = MemoryStore::new(MemoryOptions::s3());
+        // The store's clock is that of the host: what lies ahead of it is from the future.
+        let store = MemoryStore::new(MemoryOptions {
+            start: at(NOW),
+            ..MemoryOptions::s3()
+        });
         let faults = FaultSet::new();
         let counter = CallCounter::new();
         // Counted by the layer: it knows the bytes too.
@@ -328,7 +335,7 @@ pub fn settings(
         retain: Policy::last(7),
         min_size: 70,
         heartbeat: None,
-        clock: BackupClock(|| at("2026-02-01T12:00:00Z")),
+        clock: BackupClock(|| at(NOW)),
     }
 }
 
