@@ -30,7 +30,7 @@ use super::scan::{FoundKind, LeftOut, Scan, ScanOptions};
 use super::seal::Seal;
 use super::settings::BackupSettings;
 use super::sink::{Cut, ProviderSink, SinkParts, put_new};
-use super::{recover, run};
+use super::{drill, recover, run};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::pattern::Patterns;
@@ -568,7 +568,12 @@ fn patterns(settings: &BackupSettings) -> Outcome<Patterns> {
 /// Where databases are copied to. Without it they are stored as they are, and counted.
 async fn spool(settings: &BackupSettings, report: &mut Report) -> Option<Spool> {
     let own_dir: PathBuf = settings.own_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || Spool::open(&own_dir)).await;
+    let opened = tokio::task::spawn_blocking(move || {
+        // What a killed drill had restored is not to lie about until the next one.
+        drill::sweep(&own_dir);
+        Spool::open(&own_dir)
+    })
+    .await;
     let why = match opened {
         Ok(Ok(spool)) => return Some(spool),
         Ok(Err(error)) => error.to_string(),

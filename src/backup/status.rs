@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::catalog::{AHEAD, Catalog};
+use super::proving::strongest;
 use super::settings::BackupSettings;
 use crate::error::{Failure, Outcome};
 use crate::report::rfc3339;
@@ -258,13 +259,9 @@ fn newest_proof(catalog: &Catalog, proofs: Vec<BackupProof>) -> Option<Proven> {
         snapshots.any(|found| found.name.to_string() == name)
             || legacy.any(|found| found.name.as_str() == name)
     };
-    proofs
-        .into_iter()
-        .filter(|proof| exists(&proof.snapshot))
-        .max_by_key(|proof| proof.proven_at)
-        .map(|proof| Proven {
-            snapshot: proof.snapshot,
-            level: proof.level,
-            at: proof.proven_at,
-        })
+    strongest(proofs.into_iter().filter(|proof| exists(&proof.snapshot))).map(|proof| Proven {
+        snapshot: proof.snapshot,
+        level: proof.level,
+        at: proof.proven_at,
+    })
 }

@@ -55,21 +55,21 @@ fn a_snapshot_is_looked_into_restored_and_proven() {
     exit code: 0
     --- stdout
                -  [TIME]  cron/
-             [SIZE]  [TIME]  cron/jobs.json
-             [SIZE]  [TIME]  openclaw.json
+      [SIZE]  [TIME]  cron/jobs.json
+      [SIZE]  [TIME]  openclaw.json
                -  [TIME]  workspace/
                -  [TIME]  workspace/link -> readme.txt
                -  [TIME]  workspace/memory/
-            [SIZE]  [TIME]  workspace/memory/2026.md
+      [SIZE]  [TIME]  workspace/memory/2026.md
                -  [TIME]  workspace/notes/
-            [SIZE]  [TIME]  workspace/notes/plan.md
-             [SIZE]  [TIME]  workspace/readme.txt
+      [SIZE]  [TIME]  workspace/notes/plan.md
+      [SIZE]  [TIME]  workspace/readme.txt
 
     $ backup ls latest workspace/notes/
     exit code: 0
     --- stdout
                -  [TIME]  workspace/notes/
-            [SIZE]  [TIME]  workspace/notes/plan.md
+      [SIZE]  [TIME]  workspace/notes/plan.md
 
     $ backup verify --level list
     exit code: 0
@@ -110,7 +110,7 @@ fn a_snapshot_is_looked_into_restored_and_proven() {
     $ backup list
     exit code: 0
     --- stdout
-    [SNAPSHOT]       [TIME]    [SIZE]       5 files  encrypted  proven 2026-11-21 (drill)
+    [SNAPSHOT]       [TIME]  [SIZE]       5 files  encrypted  proven [DAY] (drill)
     1 snapshot, [SIZE]
     ");
     assert_eq!(
