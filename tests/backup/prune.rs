@@ -141,7 +141,7 @@ async fn legacy_and_unlisted_go_only_when_asked() {
     assert!(store.get(&unlisted).is_some() && store.uploads().len() == 1);
     store.provider().abort_upload(&under_way).await.unwrap();
     let (_, removed) = plain(asked, &host).await;
-    assert_eq!(removed, [unlisted.clone()]);
+    assert_eq!(removed, std::slice::from_ref(&unlisted));
     begin().await.unwrap();
     host.later(48 * 3600);
     let (_, removed) = plain(asked, &host).await;
