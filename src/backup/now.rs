@@ -22,7 +22,7 @@ use super::heartbeat::Beat;
 use super::intents::{Settled, settle};
 use super::items::{ItemPlaces, Items};
 use super::lock::BackupLock;
-use super::manifest::{FORMAT, Manifest, Previous, ProblemClass};
+use super::manifest::{FORMAT, Manifest, Previous, Problem, ProblemClass};
 use super::name::{Part, RECOVER, SnapshotName};
 use super::pipeline::{self, PipelineOptions, Progress, WriteError, Written};
 use super::prune::{PruneOptions, Pruned, Pruning, SHRINK_HINT, shrink};
@@ -75,7 +75,7 @@ pub struct Made {
     pub bytes_read: u64,
     /// What is stored for it in bytes, the manifest not counted.
     pub bytes_stored: u64,
-    /// Files that could not be read, and are not in it.
+    /// Files that could not be read, and are not in it, or not whole.
     pub unreadable: u64,
     /// Files that changed while they were read.
     pub changed: u64,
@@ -87,6 +87,21 @@ pub struct Made {
     pub missing_items: Vec<String>,
     /// What was pruned afterwards.
     pub pruned: Pruned,
+}
+
+impl Made {
+    /// Fails when what is on the disk could not be stored as it is. A file that changes or vanishes meanwhile is what files
+    /// of a living system do: it is told, and the backup is whole.
+    fn require_whole(&self) -> Outcome<()> {
+        let lost = self.unreadable + self.sqlite_unverified;
+        match lost {
+            0 => Ok(()),
+            _ => Err(Failure::new(
+                FailureKind::Partial,
+                format!("the snapshot was made, but {lost} files are not in it as they are"),
+            )),
+        }
+    }
 }
 
 /// Makes a snapshot.
@@ -203,12 +218,7 @@ impl Backup<'_> {
             tell_secrets(&stored.secrets, report);
         }
         self.prune(&stored, made, report).await?;
-        let lost = made.unreadable + made.sqlite_unverified;
-        if lost > 0 {
-            let message =
-                format!("the snapshot was made, but {lost} files are not in it as they are");
-            return Err(Failure::new(FailureKind::Partial, message));
-        }
+        made.require_whole()?;
         match missed.is_empty() {
             true => Ok(()),
             false => Err(Failure::new(
@@ -664,11 +674,15 @@ fn tell_made(manifest: &Manifest, made: &mut Made, report: &mut Report) {
         .volumes
         .iter()
         .fold(index, |sum, volume| sum.saturating_add(volume.object.size));
-    for problem in &manifest.problems {
+    tell_problems(&manifest.problems, made, report);
+}
+
+fn tell_problems(problems: &[Problem], made: &mut Made, report: &mut Report) {
+    for problem in problems {
         let (count, what) = match problem.class {
             ProblemClass::Unreadable => (
                 &mut made.unreadable,
-                "could not be read: it is not in the snapshot",
+                "could not be read: it is not in the snapshot, or not whole",
             ),
             ProblemClass::Changed => (&mut made.changed, "changed while it was read"),
             ProblemClass::Vanished => (&mut made.vanished, "was gone when it was its turn"),
@@ -720,5 +734,44 @@ fn tell_left_out(left_out: &LeftOut, report: &mut Report) {
         report
             .warnings
             .push(format!("{more} more mount points were not followed"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(class: ProblemClass) -> (Outcome<()>, Report) {
+        let (mut made, mut report) = (Made::default(), Report::new("backup now"));
+        let problem = Problem {
+            class,
+            count: 1,
+            names: vec!["workspace/a".to_owned()],
+        };
+        tell_problems(&[problem], &mut made, &mut report);
+        (made.require_whole(), report)
+    }
+
+    #[test]
+    fn what_changed_or_vanished_is_told_and_the_backup_is_whole() {
+        for class in [ProblemClass::Changed, ProblemClass::Vanished] {
+            let (ended, report) = told(class);
+            assert!(ended.is_ok(), "{class:?}");
+            assert_eq!((report.warnings.len(), report.errors.len()), (1, 0));
+            assert!(report.warnings[0].contains("workspace/a"));
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_stored_as_it_is_makes_it_partial() {
+        for class in [ProblemClass::Unreadable, ProblemClass::SqliteUnverified] {
+            let (ended, report) = told(class);
+            let failure = ended.expect_err("is not whole");
+            assert_eq!(failure.kind, FailureKind::Partial, "{class:?}");
+            assert_eq!((report.warnings.len(), report.errors.len()), (0, 1));
+        }
+        // One whose reading failed midway is there, with zeros where it could not be read.
+        let (_, report) = told(ProblemClass::Unreadable);
+        assert!(report.errors[0].message.ends_with("or not whole"));
     }
 }

@@ -163,6 +163,18 @@ async fn unreadable_files_are_named_and_the_snapshot_is_made() {
 }
 
 #[tokio::test]
+async fn a_database_that_could_not_be_copied_makes_it_partial() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let content = [&b"SQLite format 3\0"[..], &[b'x'; 5000]].concat();
+    host.state_dir.write("workspace/fake.db", content);
+    let finished = host.now().await;
+    assert_eq!(finished.failure.unwrap().kind, FailureKind::Partial);
+    assert_eq!(finished.made.sqlite_unverified, 1);
+    assert_eq!(finished.report.errors[0].path, "workspace/fake.db");
+    assert!(finished.made.snapshot.is_some());
+}
+
+#[tokio::test]
 async fn one_backup_at_a_time() {
     let host = Host::new(MemoryOptions::s3()).await;
     let (own_dir, cancel) = (host.settings.own_dir.clone(), Cancel::new());
