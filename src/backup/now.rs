@@ -1,5 +1,5 @@
 //! Makes a snapshot, readable from top to bottom: lock, clean what failed runs left, look, name, record the intent, write data
-//! and index, check that they are there, write the manifest only if absent, read it back, prune.
+//! and index, check that all of it is there, write the manifest only if absent, read it back, look again, prune.
 //!
 //! The manifest is what makes a snapshot exist, so everything before it can fail at any point and nothing is listed; what it
 //! leaves is removed in this run if possible, else by the next, exactly by the intent. Pruning begins only after the manifest
@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use ows_providers::{Entry, ErrorKind, Provider, RelPath};
 use serde::Serialize;
 
-use super::catalog::{Catalog, read_whole};
+use super::catalog::{Catalog, Snapshot, faults, read_whole};
 use super::database::Spool;
 use super::gzip::default_threads;
 use super::heartbeat::Beat;
@@ -30,7 +30,7 @@ use super::scan::{FoundKind, LeftOut, Scan, ScanOptions};
 use super::seal::Seal;
 use super::settings::BackupSettings;
 use super::sink::{Cut, ProviderSink, SinkParts, put_new};
-use super::{drill, recover, run};
+use super::{catalog, drill, recover, run};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::pattern::Patterns;
@@ -350,6 +350,8 @@ impl Backup<'_> {
             problems: written.problems,
             previous,
         };
+        self.bounded(require_there(provider.as_ref(), &manifest))
+            .await?;
         *manifest_sent = true;
         self.bounded(write_manifest(provider.as_ref(), &manifest))
             .await?;
@@ -380,6 +382,7 @@ impl Backup<'_> {
         let provider = self.settings.provider.as_ref();
         let work = async {
             let catalog = Catalog::read(provider, Some(self.state)).await?;
+            require_whole(&catalog, stored.manifest.snapshot)?;
             let just_made = Some(stored.manifest.snapshot);
             if let Some(shrink) = shrink(&catalog, self.settings, self.state, just_made).await? {
                 return Err(
@@ -472,6 +475,24 @@ impl Work {
     }
 }
 
+/// Looks once more at all that the manifest is going to name. Each object was looked at when it was stored, but that may be days
+/// ago, and what has no manifest is removed by whoever takes it for left over.
+async fn require_there(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
+    let mut folder = catalog::list(provider).await?;
+    let objects = folder.snapshots.remove(&manifest.snapshot);
+    match faults(manifest, &objects.unwrap_or_default()).first() {
+        None => Ok(()),
+        Some((name, fault)) => Err(Failure::failed(format!(
+            "an object of the snapshot is not there as it was stored: {fault}"
+        ))
+        .with_path(name.clone())
+        .with_hint(
+            "something else removed or replaced it while the backup was made, such as `ows backup prune --unlisted` on \
+             another host; no snapshot was made, run again",
+        )),
+    }
+}
+
 /// Stores the manifest only if absent, and reads it back. An answer that was lost is no failure when what is there is ours.
 async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
     let failed = |message: &str| {
@@ -493,6 +514,20 @@ async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome
             "the manifest is not what was stored when it is read back",
         )),
         (Ok(_), Err(error)) => Err(failed("could not read the manifest back").with_source(error)),
+    }
+}
+
+/// The listing that is read for pruning also shows whether the new snapshot is whole, now that everybody can see that it exists.
+fn require_whole(catalog: &Catalog, name: SnapshotName) -> Outcome<()> {
+    let found = catalog.find(name).map(Snapshot::faults);
+    match found.unwrap_or_default().first() {
+        None => Ok(()),
+        Some((object, fault)) => Err(Failure::new(
+            FailureKind::Partial,
+            format!("the snapshot `{name}` was made and is not whole any more: {fault}"),
+        )
+        .with_path(object.clone())
+        .with_hint("something else removed or replaced it; nothing was pruned, run again")),
     }
 }
 

@@ -14,11 +14,11 @@ use ows::backup::settings::BackupClock;
 use ows::backup::status::status;
 use ows::cancel::{Cancel, StopCause};
 use ows::config::{Encryption, Item};
-use ows::error::FailureKind;
+use ows::error::{Failure, FailureKind};
 use ows_providers::Operation;
 use ows_providers::layers::Fault;
 use ows_providers::local::LocalProvider;
-use ows_providers::memory::MemoryOptions;
+use ows_providers::memory::{MemoryOptions, MemoryStore};
 
 use super::store::{Host, TRANSIENT, snapshot};
 
@@ -81,8 +81,9 @@ async fn the_calls_of_a_backup_are_counted() {
     let finished = host.now().await;
     let calls = &finished.report.api_calls.by_operation;
     let count = |operation: Operation| calls.get(operation.name()).copied().unwrap_or(0);
-    // Before and after. The manifest is read back, and both snapshots' manifests are known from then on.
-    assert_eq!(count(Operation::List), 2);
+    // Before, right before the manifest, and after. The manifest is read back, and both snapshots' manifests are known from
+    // then on.
+    assert_eq!(count(Operation::List), 3);
     assert_eq!(count(Operation::Get), 2);
     assert_eq!(count(Operation::Stat), 2);
     assert_eq!(count(Operation::Delete), 0);
@@ -241,6 +242,63 @@ async fn volumes_are_whole_by_themselves() {
     assert!(volumes > 2, "{volumes}");
     assert_eq!(host.unpacked(name).len(), 18);
     assert_eq!(host.assert_whole().await, [name]);
+}
+
+/// The data is stored and was looked at; while the index is looked at, somebody acts.
+async fn disturbed(act: impl Fn(&MemoryStore, &str) + Send + Sync + 'static) -> (Host, Failure) {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let first = host.clean().await;
+    let store = host.store.store.clone();
+    let of_first = first.to_string();
+    let fault = Fault::on(Operation::Stat).nth(2).meanwhile(move || {
+        let names = store.files().into_keys();
+        let mut data = names.filter(|name| name.ends_with(".tar.gz.age"));
+        let data = data.find(|name| !name.starts_with(&of_first)).unwrap();
+        act(&store, &data);
+    });
+    host.store.faults.add(fault);
+    let finished = host.now().await;
+    host.store.faults.assert_all_reached();
+    assert_eq!(finished.made.snapshot, None);
+    assert_eq!(host.assert_whole().await, [first]);
+    (host, finished.failure.unwrap())
+}
+
+/// Another host takes a backup of days for left over, or puts something else in the place of an object.
+#[tokio::test]
+async fn a_snapshot_that_lost_an_object_before_its_manifest_is_none() {
+    let (host, failure) = disturbed(|store, data| {
+        store.remove(data);
+    })
+    .await;
+    assert_eq!(failure.kind, FailureKind::Failed);
+    assert!(failure.message.contains("it is missing"), "{failure}");
+    assert!(failure.path.unwrap().ends_with(".tar.gz.age"));
+    // What is left of it is removed, and the next one is made.
+    host.later(3600);
+    host.clean().await;
+    assert!(host.catalog().await.unlisted.is_empty());
+
+    let (_, failure) = disturbed(|store, data| store.insert(data, b"other")).await;
+    assert!(failure.message.contains("it has 5 bytes"), "{failure}");
+}
+
+/// So late that the manifest is there: it is told, and does not look like a success.
+#[tokio::test]
+async fn a_snapshot_that_loses_an_object_after_its_manifest_is_told() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let store = host.store.store.clone();
+    let fault = Fault::on(Operation::List).nth(3).meanwhile(move || {
+        let mut names = store.files().into_keys();
+        let data = names.find(|name| name.ends_with(".tar.gz.age")).unwrap();
+        store.remove(&data);
+    });
+    host.store.faults.add(fault);
+    let finished = host.now().await;
+    host.store.faults.assert_all_reached();
+    let failure = finished.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Partial);
+    assert!(failure.message.contains("not whole any more"), "{failure}");
 }
 
 #[tokio::test]

@@ -111,6 +111,7 @@ async fn legacy_and_unlisted_go_only_when_asked() {
     }
     let unlisted = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
     store.insert(&unlisted, b"left");
+    host.later(25 * 3600);
     let upload = ows_providers::UploadOptions {
         size: None,
         part_size: 1024,
@@ -302,6 +303,7 @@ async fn what_has_become_a_snapshot_meanwhile_is_not_taken_for_left_over() {
     let path = late.object(Part::Manifest);
     let bytes = host.store.store.get(&path).unwrap();
     host.store.store.remove(&path);
+    host.later(25 * 3600);
     let (store, arriving) = (host.store.store.clone(), path.clone());
     let arrives = Fault::on(Operation::ListUploads).meanwhile(move || {
         store.insert(&arriving, &bytes);
@@ -345,11 +347,42 @@ async fn an_old_upload_stays_while_its_snapshot_has_a_young_one() {
     assert!(host.store.store.uploads().is_empty());
 }
 
+/// A backup of days in volumes: its name is old, and keys that may not list uploads, or a folder, show no upload of it.
+#[tokio::test]
+async fn what_has_an_object_stored_within_a_day_stays_whatever_its_name_says() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let name = snapshot("2023-10-03T00:00:00Z");
+    let volume = |volume| {
+        let part = Part::Data {
+            volume: Some(volume),
+            encrypted: true,
+        };
+        name.object(part)
+    };
+    host.store.store.insert(&volume(1), b"of yesterday");
+    host.later(20 * 3600);
+    host.store.store.insert(&volume(2), b"of today");
+    host.later(23 * 3600);
+    let fault = Fault::on(Operation::ListUploads).before(ErrorKind::Forbidden);
+    host.store.faults.add(fault);
+    let finished = host.prune(UNLISTED).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    let kept = &finished.pruned.kept;
+    assert!(
+        kept.iter().any(|kept| kept.name == name.to_string()),
+        "{kept:?}"
+    );
+    host.later(3600);
+    assert_eq!(plain(UNLISTED, &host).await.1, [volume(1), volume(2)]);
+}
+
 #[tokio::test]
 async fn keys_that_may_not_list_uploads_remove_the_unlisted_objects_all_the_same() {
     let (host, _) = with(&DAYS[3..]).await;
     let left = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
     host.store.store.insert(&left, b"left");
+    host.later(25 * 3600);
     let fault = Fault::on(Operation::ListUploads).before(ErrorKind::Forbidden);
     host.store.faults.add(fault);
     let finished = host.prune(UNLISTED).await;
