@@ -199,7 +199,7 @@ impl Backup<'_> {
                 begun.started_at,
             )
             .await?;
-        let missed = newly_missing(&begun, &self.settings.profile);
+        let missed = newly_missing(&begun, self.settings);
         let mut manifest_sent = false;
         let stored = self.store(begun, intent, &mut manifest_sent, report).await;
         let stored = match stored {
@@ -631,9 +631,9 @@ async fn spool(settings: &BackupSettings, report: &mut Report) -> Option<Spool> 
     None
 }
 
-/// Items that the last snapshot of the profile held and that are gone.
-fn newly_missing(begun: &Begun, profile: &str) -> Vec<String> {
-    let last = begun.catalog.latest(profile, false);
+/// Items that the last snapshot of the profile held and that are gone. A plain one that somebody planted hides none.
+fn newly_missing(begun: &Begun, settings: &BackupSettings) -> Vec<String> {
+    let last = begun.catalog.latest(&settings.profile, settings.encrypts());
     let missing = begun.items.missing.iter().map(|item| item.name());
     missing
         .filter(|name| last.is_some_and(|last| last.manifest.items.iter().any(|held| held == name)))

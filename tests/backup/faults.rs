@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ows::backup::name::{ObjectName, RECOVER};
 use ows::backup::prune::PruneOptions;
+use ows::config::Encryption;
 use ows_providers::layers::{Fault, Moment};
 use ows_providers::memory::{Alteration, MemoryOptions};
 use ows_providers::{ErrorKind, Operation};
@@ -122,7 +123,8 @@ async fn whatever_call_of_a_backup_fails_what_is_listed_is_whole_and_the_next_on
 #[tokio::test]
 async fn whatever_call_of_a_prune_fails_what_is_listed_is_whole_and_the_next_one_tidies_up() {
     let pruned = async || {
-        let host = host().await;
+        let mut host = host().await;
+        host.settings.encryption = Encryption::None;
         for day in ["01", "02", "03", "04"] {
             let name = snapshot(&format!("2023-11-{day}T00:00:00Z"));
             host.store.plant(name, |_| ());

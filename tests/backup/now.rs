@@ -137,6 +137,18 @@ async fn an_item_that_is_gone_since_the_last_snapshot_makes_it_partial() {
 }
 
 #[tokio::test]
+async fn a_planted_plain_snapshot_hides_no_item_that_is_gone() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    host.clean().await;
+    // It holds the workspace alone.
+    let planted = SnapshotName::new(host.store.store.now(), 1).unwrap();
+    host.store.plant(planted, |_| ());
+    host.state_dir.remove("cron");
+    let failure = host.now().await.failure.unwrap();
+    assert!(failure.message.contains("cron"), "{failure}");
+}
+
+#[tokio::test]
 async fn a_missing_workspace_is_an_error() {
     let host = Host::new(MemoryOptions::s3()).await;
     host.state_dir.remove("workspace");

@@ -2,6 +2,7 @@
 
 use ows::backup::name::{Part, SnapshotName};
 use ows::backup::prune::PruneOptions;
+use ows::config::Encryption;
 use ows::error::FailureKind;
 use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
@@ -20,9 +21,10 @@ fn texts(names: &[SnapshotName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// A host at whose store these snapshots were made, oldest first.
+/// A host at whose store these snapshots were made, oldest first: plain ones, as it makes them.
 async fn with(times: &[&str]) -> (Host, Vec<SnapshotName>) {
-    let host = Host::new(MemoryOptions::s3()).await;
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.encryption = Encryption::None;
     let names: Vec<_> = times.iter().map(|time| snapshot(time)).collect();
     for name in &names {
         host.store.plant(*name, |_| ());
@@ -284,6 +286,47 @@ async fn a_plain_snapshot_does_not_hide_a_smaller_one_on_a_host_that_encrypts() 
     assert_eq!(failure.kind, FailureKind::Guard);
     assert!(!failure.message.contains(&planted.to_string()), "{failure}");
     assert!(host.catalog().await.find(good).is_some());
+}
+
+/// Nor do they push out any, however many there are: they fill no bucket, and are left to a person.
+#[tokio::test]
+async fn planted_plain_snapshots_push_out_nothing_on_a_host_that_encrypts() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let good = [host.clean().await, host.clean().await];
+    let now = host.store.store.now();
+    let planted: Vec<_> = (1..=3)
+        .map(|number| SnapshotName::new(now, number).unwrap())
+        .collect();
+    for name in &planted {
+        host.store.plant(*name, |_| ());
+    }
+    let newest_first = [planted[2], planted[1], planted[0], good[1], good[0]];
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    let kept: Vec<_> = (finished.pruned.kept.iter())
+        .map(|kept| kept.name.clone())
+        .collect();
+    assert_eq!(kept, texts(&newest_first));
+    let reason = &finished.pruned.kept[0].reasons;
+    assert!(reason[0].contains("not encrypted"), "{reason:?}");
+    let reason = &finished.pruned.kept[3].reasons;
+    assert!(reason.contains(&"newest".to_owned()), "{reason:?}");
+
+    // A backup prunes its own kind alone.
+    host.later(60);
+    let made = host.clean().await;
+    let left = host.catalog().await.snapshots;
+    let left: Vec<_> = left.iter().map(|found| found.name).collect();
+    assert_eq!(
+        left,
+        [made, planted[2], planted[1], planted[0], good[1]],
+        "{good:?}"
+    );
+    // Who does not encrypt makes such ones, and prunes them.
+    host.settings.encryption = Encryption::None;
+    let (kept, _) = plain(PruneOptions::default(), &host).await;
+    assert_eq!(kept, texts(&[made, planted[2]]));
 }
 
 const UNLISTED: PruneOptions = PruneOptions {
