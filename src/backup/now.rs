@@ -85,8 +85,31 @@ pub struct Made {
     pub sqlite_unverified: u64,
     /// Items that do not exist.
     pub missing_items: Vec<String>,
+    /// What was left out on purpose.
+    pub left_out: Counted,
     /// What was pruned afterwards.
     pub pruned: Pruned,
+}
+
+/// How much was left out on purpose, by why. Mount points that were not followed are named one by one instead, as warnings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Sockets, named pipes and devices.
+    pub special: u64,
+    /// Files and folders that a pattern of `exclude` names; a folder counts as one.
+    pub excluded: u64,
+    /// Folders whose contents a `CACHEDIR.TAG` declares to be a cache.
+    pub caches: u64,
+}
+
+impl From<&LeftOut> for Counted {
+    fn from(left_out: &LeftOut) -> Self {
+        Self {
+            special: left_out.special,
+            excluded: left_out.excluded,
+            caches: left_out.caches,
+        }
+    }
 }
 
 impl Made {
@@ -213,7 +236,7 @@ impl Backup<'_> {
         };
         tell_made(&stored.manifest, made, report);
         self.state.resolve_backup_intent(intent).await?;
-        tell_left_out(&stored.left_out, report);
+        tell_left_out(&stored.left_out, made, report);
         if !stored.manifest.encryption.is_on() {
             tell_secrets(&stored.secrets, report);
         }
@@ -585,7 +608,7 @@ async fn dry_run(
         return Err(cancel.failure());
     }
     (made.files, made.bytes_read) = (files, bytes);
-    tell_left_out(&left_out, report);
+    tell_left_out(&left_out, made, report);
     Ok(())
 }
 
@@ -756,7 +779,8 @@ fn tell_secrets(secrets: &SecretFiles, report: &mut Report) {
     }
 }
 
-fn tell_left_out(left_out: &LeftOut, report: &mut Report) {
+fn tell_left_out(left_out: &LeftOut, made: &mut Made, report: &mut Report) {
+    made.left_out = left_out.into();
     let more = left_out
         .mounts
         .saturating_sub(left_out.mount_paths.len() as u64);
