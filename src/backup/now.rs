@@ -41,6 +41,9 @@ use crate::state::{BackupIntentId, State};
 /// How far the clocks of host and provider may be apart before a person hears of it.
 const CLOCKS_APART: i64 = 60;
 
+/// So many other hosts are named, those of the newest snapshots.
+const MOST_HOSTS: usize = 3;
+
 /// How long a run that failed or was stopped goes on tidying up.
 const TIDYING: Duration = Duration::from_secs(5);
 
@@ -685,16 +688,7 @@ fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Repor
             ));
         }
     }
-    let other = catalog
-        .latest(&settings.profile, false)
-        .filter(|latest| latest.manifest.host != settings.host);
-    if let Some(other) = other {
-        report.warnings.push(format!(
-            "the last snapshot of the profile \"{}\" was made by the host \"{}\", this one is \"{}\": two hosts in one \
-             profile prune each other's snapshots; give each its own `profile`",
-            settings.profile, other.manifest.host, settings.host
-        ));
-    }
+    report.warnings.extend(warn_of_others(catalog, settings));
     report
         .warnings
         .extend(catalog.warn_of_future(&settings.profile));
@@ -712,6 +706,33 @@ fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Repor
             unlisted.objects.len()
         ));
     }
+}
+
+/// A warning when another host has snapshots in the profile, whether the newest one or not: each prunes the other's.
+fn warn_of_others(catalog: &Catalog, settings: &BackupSettings) -> Option<String> {
+    let mut others: Vec<String> = Vec::new();
+    for snapshot in catalog.of_profile(&settings.profile, false) {
+        let host = format!("\"{}\"", snapshot.manifest.host);
+        if snapshot.manifest.host != settings.host && !others.contains(&host) {
+            others.push(host);
+        }
+    }
+    let more = others.len().saturating_sub(MOST_HOSTS);
+    others.truncate(MOST_HOSTS);
+    if more > 0 {
+        others.push(format!("{more} more"));
+    }
+    let hosts = match others.as_slice() {
+        [] => return None,
+        [only] => format!("the host {only}"),
+        [first @ .., last] => format!("the hosts {} and {last}", first.join(", ")),
+    };
+    Some(format!(
+        "snapshots of the profile \"{}\" were also made by {hosts}, this one is \"{}\": two hosts in one profile prune \
+         each other's snapshots; give each its own `profile`. Where it is only a new name of this host, the warning ends \
+         when the old snapshots are pruned",
+        settings.profile, settings.host
+    ))
 }
 
 fn tell_missing(items: &Items, made: &mut Made, report: &mut Report) {

@@ -116,6 +116,25 @@ async fn another_host_in_the_profile_is_told() {
     assert!(finished.failure.is_none());
     let warnings = finished.report.warnings.join("\n");
     assert!(warnings.contains("made by the host \"here\""), "{warnings}");
+    // Also when the newest one is this host's own: its next prune removes the other's.
+    host.later(3600);
+    let warnings = host.now().await.report.warnings.join("\n");
+    assert!(warnings.contains("made by the host \"here\""), "{warnings}");
+    let mut day = 1;
+    for name in ["b", "b", "c", "d", "e"] {
+        let time = format!("2023-11-{day:02}T00:00:00Z");
+        host.store
+            .plant(snapshot(&time), |manifest| manifest.host = name.to_owned());
+        day += 1;
+    }
+    let options = NowOptions {
+        dry_run: true,
+        ..NowOptions::default()
+    };
+    let looked = host.now_with(&options, Cancel::new()).await;
+    let warnings = looked.report.warnings.join("\n");
+    let told = "made by the hosts \"e\", \"d\", \"c\" and 1 more, this one is \"there\"";
+    assert!(warnings.contains(told), "{warnings}");
     host.settings.profile = "own".to_owned();
     let warnings = host.now().await.report.warnings.join("\n");
     assert!(!warnings.contains("made by the host"), "{warnings}");
