@@ -396,7 +396,7 @@ impl Backup<'_> {
             settle(provider, self.state, &remote.id).await
         };
         match tokio::time::timeout(TIDYING, settling).await {
-            Ok(Ok(settled)) if settled.problems.is_empty() => {}
+            // Those of earlier runs were told before.
             Ok(Ok(settled)) => report.warnings.extend(settled.problems),
             Ok(Err(failure)) => tracing::debug!(%failure, "the next run tidies up"),
             Err(_) => tracing::debug!("the next run tidies up"),
@@ -674,7 +674,7 @@ fn tell_settled(settled: Settled, report: &mut Report) {
             "removed what failed runs had left"
         );
     }
-    report.warnings.extend(settled.problems);
+    report.warnings.extend(settled.warnings());
 }
 
 fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Report) {

@@ -14,8 +14,9 @@ use ows::backup::settings::BackupClock;
 use ows::backup::status::status;
 use ows::cancel::{Cancel, StopCause};
 use ows::config::{Encryption, Item};
+use ows::backup::retention::Policy;
 use ows::error::{Failure, FailureKind};
-use ows_providers::Operation;
+use ows_providers::{ErrorKind, Operation};
 use ows_providers::layers::Fault;
 use ows_providers::local::LocalProvider;
 use ows_providers::memory::{MemoryOptions, MemoryStore};
@@ -256,6 +257,44 @@ async fn a_stopped_backup_leaves_nothing() {
         [RECOVER]
     );
     host.clean().await;
+}
+
+/// How many calls a backup without complaint makes, and what it warns of.
+async fn calls_and_warnings(host: &Host) -> (u64, String) {
+    let before = host.store.faults.calls();
+    let finished = host.now().await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    host.later(3600);
+    let calls = host.store.faults.calls() - before;
+    (calls, finished.report.warnings.join("\n"))
+}
+
+/// Keys without the right to delete: what a failed run has left is told until somebody has removed it, and costs nothing then.
+#[tokio::test]
+async fn what_may_not_be_removed_is_told_until_somebody_else_has_removed_it() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.retain = Policy::default();
+    host.clean().await;
+    let (ordinary, _) = calls_and_warnings(&host).await;
+    let deletes = Fault::on(Operation::Delete).times(u64::MAX);
+    host.store.faults.add(deletes.before(ErrorKind::Forbidden));
+    // The index.
+    let fails = Fault::on(Operation::Put).nth(2).before(TRANSIENT);
+    host.store.faults.add(fails);
+    assert!(host.now().await.failure.is_some());
+    host.later(3600);
+    let left = host.catalog().await.unlisted[0].clone();
+    let told = format!("could not be removed: the storage does not let it go (it is locked, or these keys may not delete). `ows backup prune --unlisted` with keys that may removes what is older than a day: {}", left.name);
+    for _ in 0..2 {
+        let (_, warnings) = calls_and_warnings(&host).await;
+        assert!(warnings.contains(&told), "{warnings}");
+    }
+    for name in left.objects.keys() {
+        host.store.store.remove(name);
+    }
+    let (_, warnings) = calls_and_warnings(&host).await;
+    assert!(!warnings.contains("could not be removed"), "{warnings}");
+    assert_eq!(calls_and_warnings(&host).await.0, ordinary);
 }
 
 #[tokio::test]
