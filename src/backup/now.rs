@@ -141,10 +141,15 @@ pub async fn now(
     report.dry_run = options.dry_run;
     let mut made = Made::default();
     settings.counter.reset();
-    let result = match options.dry_run {
-        true => dry_run(settings, &cancel, &mut report, &mut made).await,
-        false => locked(settings, options, reporter, &cancel, &mut report, &mut made).await,
+    let teller = Arc::clone(&reporter);
+    let work = async {
+        match options.dry_run {
+            true => dry_run(settings, &cancel, &mut report, &mut made).await,
+            false => locked(settings, options, reporter, &cancel, &mut report, &mut made).await,
+        }
     };
+    let result = run::telling(work, settings, &teller).await;
+    let result = result.map_err(|failure| run::waited_for(failure, settings));
     report.api_calls = (&settings.counter.counts()).into();
     report.bytes.up = settings.counter.counts().bytes_up;
     report.bytes.down = settings.counter.counts().bytes_down;
@@ -178,6 +183,8 @@ async fn locked(
     };
     backup.beat(Beat::Start, report).await;
     let result = backup.whole(report, made).await;
+    // Before anything else is asked of the storage.
+    let result = result.map_err(|failure| run::waited_for(failure, settings));
     let is_made = made.snapshot.is_some();
     let beat = match is_made {
         true => Beat::Success,

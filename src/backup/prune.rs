@@ -377,6 +377,7 @@ async fn command(
     let work = pruning.whole(options, report, pruned);
     let result = cancel.unless_stopped(work).await;
     let result = result.unwrap_or_else(|| Err(cancel.failure()));
+    let result = result.map_err(|failure| run::waited_for(failure, settings));
     if !options.dry_run {
         let ended = run::Ended {
             settings,

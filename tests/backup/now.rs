@@ -1,7 +1,7 @@
 //! A backup from its beginning to its end.
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -9,17 +9,18 @@ use ows::backup::catalog::Catalog;
 use ows::backup::lock::BackupLock;
 use ows::backup::manifest::ProblemClass;
 use ows::backup::name::{Part, RECOVER, SnapshotName};
-use ows::backup::now::NowOptions;
+use ows::backup::now::{NowOptions, now};
+use ows::backup::retention::Policy;
 use ows::backup::settings::BackupClock;
 use ows::backup::status::status;
 use ows::cancel::{Cancel, StopCause};
 use ows::config::{Encryption, Item};
-use ows::backup::retention::Policy;
 use ows::error::{Failure, FailureKind};
-use ows_providers::{ErrorKind, Operation};
-use ows_providers::layers::Fault;
+use ows::report::Reporter;
+use ows_providers::layers::{Fault, Retry, RetryOptions};
 use ows_providers::local::LocalProvider;
 use ows_providers::memory::{MemoryOptions, MemoryStore};
+use ows_providers::{ErrorKind, Operation};
 
 use super::store::{Host, TRANSIENT, snapshot};
 
@@ -284,7 +285,11 @@ async fn what_may_not_be_removed_is_told_until_somebody_else_has_removed_it() {
     assert!(host.now().await.failure.is_some());
     host.later(3600);
     let left = host.catalog().await.unlisted[0].clone();
-    let told = format!("could not be removed: the storage does not let it go (it is locked, or these keys may not delete). `ows backup prune --unlisted` with keys that may removes what is older than a day: {}", left.name);
+    let told = format!(
+        "could not be removed: the storage does not let it go (it is locked, or these keys may not delete). \
+         `ows backup prune --unlisted` with keys that may removes what is older than a day: {}",
+        left.name
+    );
     for _ in 0..2 {
         let (_, warnings) = calls_and_warnings(&host).await;
         assert!(warnings.contains(&told), "{warnings}");
@@ -295,6 +300,50 @@ async fn what_may_not_be_removed_is_told_until_somebody_else_has_removed_it() {
     let (_, warnings) = calls_and_warnings(&host).await;
     assert!(!warnings.contains("could not be removed"), "{warnings}");
     assert_eq!(calls_and_warnings(&host).await.0, ordinary);
+}
+
+/// Stops the run as soon as it is told anything.
+struct Impatient {
+    cancel: Cancel,
+    told: Mutex<Vec<String>>,
+}
+
+impl Reporter for Impatient {
+    fn warning(&self, text: &str) {
+        self.told.lock().unwrap().push(text.to_owned());
+        self.cancel.stop(StopCause::Interrupted);
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_cannot_be_reached_is_told_and_is_the_reason_of_a_stop() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let mut retry = RetryOptions::default();
+    retry.transfer.last_failure = host.settings.counter.last_failure();
+    host.settings.provider = Arc::new(Retry::new(Arc::clone(&host.store.provider), retry));
+    let fault = Fault::on(Operation::Put).at(RECOVER).times(u64::MAX);
+    host.store.faults.add(fault.before(TRANSIENT));
+    let reporter = Arc::new(Impatient {
+        cancel: Cancel::new(),
+        told: Mutex::default(),
+    });
+    let cancel = reporter.cancel.clone();
+    let options = NowOptions::default();
+    let run = now(
+        &host.settings,
+        &options,
+        Arc::clone(&reporter) as Arc<dyn Reporter>,
+        cancel,
+    );
+    let finished = tokio::time::timeout(Duration::from_secs(60), run).await;
+    let failure = finished.expect("it is told").failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Interrupted);
+    let cause = failure.causes().join(": ");
+    let why = "put failed for `RECOVER.txt`: a scripted fault";
+    assert!(cause.contains(why), "{cause}");
+    let told = reporter.told.lock().unwrap().join("\n");
+    let expected = format!("a call to the storage fails and is tried again: {why}");
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]
