@@ -145,9 +145,9 @@ impl PrunePlan {
                 "not all of its objects are there: look at it before you remove it".to_owned(),
             ],
         }));
-        let (whole, plain): (Vec<_>, Vec<_>) = whole.into_iter().partition(|snapshot| {
-            snapshot.manifest.encryption.is_on() || !settings.encrypts()
-        });
+        let (whole, plain): (Vec<_>, Vec<_>) = whole
+            .into_iter()
+            .partition(|snapshot| snapshot.manifest.encryption.is_on() || !settings.encrypts());
         self.kept.extend(plain.into_iter().map(|snapshot| Kept {
             name: snapshot.name.to_string(),
             reasons: vec![

@@ -41,7 +41,9 @@ pub(super) async fn telling<T>(
         };
         looks += 1;
         if looks == TOLD_AFTER {
-            reporter.warning(&format!("a call to the storage fails and is tried again: {why}"));
+            reporter.warning(&format!(
+                "a call to the storage fails and is tried again: {why}"
+            ));
         }
     }
 }
