@@ -122,12 +122,10 @@ async fn another_host_in_the_profile_is_told() {
     host.later(3600);
     let warnings = host.now().await.report.warnings.join("\n");
     assert!(warnings.contains("made by the host \"here\""), "{warnings}");
-    let mut day = 1;
-    for name in ["b", "b", "c", "d", "e"] {
+    for (day, name) in (1..).zip(["b", "b", "c", "d", "e"]) {
         let time = format!("2023-11-{day:02}T00:00:00Z");
         host.store
             .plant(snapshot(&time), |manifest| manifest.host = name.to_owned());
-        day += 1;
     }
     let options = NowOptions {
         dry_run: true,
