@@ -176,3 +176,95 @@ impl Drop for Writers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::*;
+
+    fn job(file: &std::path::Path, content: &[u8], expected: Option<&[u8]>) -> Job {
+        Job {
+            file: File::create_new(file).expect("a new file"),
+            content: content.to_vec(),
+            expected: expected.map(Digest::of),
+            mode: 0o640,
+            mtime_ns: 1_000_000_007,
+        }
+    }
+
+    fn path(name: &str) -> ArchivePath {
+        ArchivePath::new(name).expect("a path")
+    }
+
+    #[test]
+    fn results_come_in_order_and_nothing_unexpected_reaches_the_disk() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |number: usize| folder.path().join(number.to_string());
+        let mut writers = Writers::default();
+        let mut taken = Vec::new();
+        for number in 0..100 {
+            let content = vec![7; number * 1000];
+            let expected = match number % 10 {
+                3 => Some(&b"something else"[..]),
+                5 => None,
+                _ => Some(&content[..]),
+            };
+            taken.extend(writers.take(Writers::MOST - 1));
+            writers
+                .write(
+                    &path(&number.to_string()),
+                    job(&at(number), &content, expected),
+                )
+                .expect("a thread");
+        }
+        taken.extend(std::iter::from_fn(|| writers.take(0)));
+        assert_eq!(taken.len(), 100);
+        for (number, (handed, written)) in taken.iter().enumerate() {
+            assert_eq!(handed.path, path(&number.to_string()));
+            assert_eq!(handed.is_proven, number % 10 != 5);
+            let found = fs::metadata(at(number)).expect("the file");
+            match number % 10 {
+                3 => {
+                    assert!(matches!(written, Written::Different), "{written:?}");
+                    assert_eq!(found.len(), 0);
+                }
+                _ => {
+                    assert!(matches!(written, Written::Whole), "{written:?}");
+                    assert_eq!(found.len(), handed.size);
+                    assert_eq!(found.permissions().mode() & 0o7777, 0o640);
+                    assert_eq!((found.mtime(), found.mtime_nsec()), (1, 7));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_of_writing_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        let mut job = job(&file, b"content", None);
+        job.file = File::open(&file).expect("the file, to read");
+        let mut writers = Writers::default();
+        writers.write(&path("file"), job).expect("a thread");
+        let (_, written) = writers.take(0).expect("one file");
+        assert!(matches!(written, Written::Failed(_)), "{written:?}");
+    }
+
+    #[test]
+    fn whoever_drops_it_waits_until_nothing_is_written_any_more() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut writers = Writers::default();
+        for number in 0..Writers::MOST {
+            let file = folder.path().join(number.to_string());
+            let job = job(&file, &[7; 200_000], None);
+            writers.write(&path("file"), job).expect("a thread");
+        }
+        drop(writers);
+        for number in 0..Writers::MOST {
+            let found = fs::metadata(folder.path().join(number.to_string())).expect("the file");
+            assert_eq!(found.len(), 200_000);
+        }
+    }
+}
