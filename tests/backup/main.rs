@@ -14,6 +14,7 @@ mod now;
 mod pipeline;
 mod prune;
 mod ranged;
+mod reading_faults;
 mod recover;
 mod restore;
 mod roundtrip;
