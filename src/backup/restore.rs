@@ -488,6 +488,9 @@ impl Job {
             )
         })?;
         self.warnings.extend(from.warnings);
+        for (object, error) in from.lost {
+            done.note(&object, &with_causes(&error));
+        }
         for (only, met) in only.iter().zip(met) {
             if !met {
                 done.note_missing(&only.to_string());

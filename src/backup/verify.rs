@@ -17,9 +17,7 @@ use super::extract::{Bad, Extracted, Proof, agrees, hash, with_causes};
 use super::index::IndexError;
 use super::restore::blocking;
 use super::settings::BackupSettings;
-use super::source::{
-    Chosen, Source, SourceError, Which, failure, is_about_keys, is_network, stored,
-};
+use super::source::{Chosen, Source, SourceError, Which, failure, is_about_keys, is_network};
 use super::untar::{MemberKind, TarError, TarReader};
 use crate::cancel::Cancel;
 use crate::error::Outcome;
@@ -248,24 +246,20 @@ impl Verified {
                 checks.push(index.check);
                 proof = Some(Box::new(index.reader));
             }
-            Err(error) if is_network(&error) => return Err(wrapped(error)),
-            Err(error) if is_the_keys_fault(source, &error, None)? => return Err(wrapped(error)),
+            Err(error) if is_network(&error) || is_about_keys(&error) => {
+                return Err(wrapped(error));
+            }
             Err(error) => self.note("", &with_causes(&error)),
         }
-        // What has opened one object opens all: a key that does not is no longer the reason.
-        let mut opened = proof.is_some();
         let mut against = Against { proof, lost: false };
         for number in 1..=source.volumes() {
             let object = source.volume_name(number);
             let result = match source.volume(number) {
                 Ok(volume) => {
-                    opened = true;
                     checks.push(volume.check);
                     self.read_volume(volume.tar, number, &mut against)
                 }
-                Err(error) if !opened && is_the_keys_fault(source, &error, Some(number))? => {
-                    return Err(wrapped(error));
-                }
+                Err(error) if is_about_keys(&error) => return Err(wrapped(error)),
                 Err(error) => Err(wrapped(error)),
             };
             match result {
@@ -391,32 +385,6 @@ impl Against {
         self.proof = None;
         Err(why)
     }
-}
-
-/// Whether an object did not open because of the keys of this host: the index, or the volume of that number. age takes a
-/// damaged head for another key; an object that is the one which the manifest names has none. What the old plugin made has no
-/// manifest, and a restore says the same of it.
-fn is_the_keys_fault(
-    source: &Source,
-    error: &SourceError,
-    volume: Option<u32>,
-) -> Result<bool, TarError> {
-    if !is_about_keys(error) {
-        return Ok(false);
-    }
-    let Chosen::Snapshot(snapshot) = &source.chosen else {
-        return Ok(true);
-    };
-    let object = match volume {
-        None => Some(&snapshot.manifest.index),
-        Some(number) => stored(snapshot, number),
-    };
-    let Some(object) = object else {
-        return Ok(false);
-    };
-    let fault =
-        (source.rehash(snapshot, object)).map_err(|source| TarError::Io { at: 0, source })?;
-    Ok(fault.is_none())
 }
 
 fn wrapped(error: SourceError) -> TarError {

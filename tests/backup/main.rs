@@ -10,6 +10,7 @@ mod catalog;
 mod database;
 mod faults;
 mod gzip;
+mod heads;
 mod now;
 mod pipeline;
 mod prune;
