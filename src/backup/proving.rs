@@ -2,8 +2,8 @@
 //! of everything. The command line and the daemon call them.
 //!
 //! What was proven is remembered on this host. Where that cannot be written (another's disk, a rescue system) the proof
-//! holds all the same, and a warning says so. What verify or drill finds damaged is not proven any more, whatever was found
-//! of it before; that it could not be looked at, for want of a key or of the network, takes nothing back.
+//! holds all the same, and a warning says so. What is found damaged is not proven any more, whatever was found of it before;
+//! that it could not be looked at, for want of a key or of the network, takes nothing back.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ows_providers::RemoteIdentity;
 
 use super::catalog::Catalog;
 use super::drill::{Drilled, drill, sweep};
-use super::extract::{Bad, INCOMPLETE};
+use super::extract::Bad;
 use super::restore::{RestoreOptions, Restored, blocking, restore};
 use super::run;
 use super::seal::Keys;
@@ -343,7 +343,8 @@ impl Findings for Restored {
 
     fn disproven(&self) -> Vec<String> {
         // What stood in the way in a folder of the user's says nothing about the snapshot.
-        Vec::new()
+        let damaged = self.is_damaged.then(|| self.snapshot.clone());
+        damaged.into_iter().collect()
     }
 }
 
@@ -374,14 +375,8 @@ impl Findings for Drilled {
     }
 
     fn disproven(&self) -> Vec<String> {
-        let done = self.done();
-        // A file that was not readable when the snapshot was made is as it was stored.
-        let is_damage = |bad: &Bad| bad.message != INCOMPLETE;
-        let is_damaged = done.bad.iter().any(is_damage) || done.bad_count > done.bad.len() as u64;
-        is_damaged
-            .then(|| self.restored.snapshot.clone())
-            .into_iter()
-            .collect()
+        // A database that is not whole, or something else on this host: each file is as it was stored all the same.
+        self.restored.disproven()
     }
 }
 

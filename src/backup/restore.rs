@@ -61,6 +61,9 @@ pub struct Restored {
     pub dry_run: bool,
     /// What was done, and what is bad.
     pub done: Extracted,
+    /// An object is not what was stored, or the index does not belong to the archive: nothing that was proven of the snapshot
+    /// before holds. What stood in the way in the target says less.
+    pub is_damaged: bool,
     /// What a person must know.
     pub warnings: Vec<String>,
 }
@@ -99,6 +102,7 @@ pub async fn restore(
             target,
             warnings,
             faults: Vec::new(),
+            is_damaged: false,
             cancel: stopped,
         };
         job.run(now)
@@ -153,6 +157,8 @@ struct Job {
     warnings: Vec<String>,
     /// What is wrong about the whole.
     faults: Vec<String>,
+    /// What [`Restored::is_damaged`] says.
+    is_damaged: bool,
     cancel: Cancel,
 }
 
@@ -255,6 +261,7 @@ impl Job {
             replaced,
             dry_run: self.options.dry_run,
             done,
+            is_damaged: self.is_damaged,
             warnings,
         }
     }
@@ -329,6 +336,7 @@ impl Job {
                 .map_err(|error| failed(&self.cancel, error));
         }
         let (proof, mut checks) = self.proof(impaired)?;
+        let has_proof = proof.is_some();
         options.proof = proof;
         let mut extractor =
             Extractor::new(target, options).map_err(|error| failed(&self.cancel, error))?;
@@ -340,13 +348,18 @@ impl Job {
         }
         self.rescue(&mut extractor)
             .map_err(|error| failed(&self.cancel, error))?;
-        let faults = std::mem::take(&mut self.faults);
-        for fault in (faults.into_iter()).chain(checks.iter().filter_map(ObjectCheck::fault)) {
-            extractor.note("", &fault);
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.extend(checks.iter().filter_map(ObjectCheck::fault));
+        self.is_damaged |= !faults.is_empty();
+        for fault in &faults {
+            extractor.note("", fault);
         }
-        extractor
+        let done = extractor
             .finish()
-            .map_err(|error| failed(&self.cancel, error))
+            .map_err(|error| failed(&self.cancel, error))?;
+        // From where the archive is not what the index says, nothing vouches for the files.
+        self.is_damaged |= has_proof && done.unproven > 0;
+        Ok(done)
     }
 
     /// Restores what lies behind damage by its places, as far as the blocks there are whole.
@@ -373,7 +386,7 @@ impl Job {
 
     /// Restores one volume. Damage is noted, and the next one is another object; what ends the run is an error.
     fn volume(
-        &self,
+        &mut self,
         number: u32,
         extractor: &mut Extractor<'_>,
     ) -> Result<Option<ObjectCheck>, ExtractError> {
@@ -385,6 +398,7 @@ impl Job {
                     && !is_about_keys(&error)
                     && !matches!(error, SourceError::Thread(_)) =>
             {
+                self.is_damaged = true;
                 extractor.lose(&object, &error);
                 return Ok(None);
             }
@@ -401,6 +415,7 @@ impl Job {
         match extractor.volume(volume.tar) {
             Ok(()) => Ok(Some(volume.check)),
             Err(error @ ExtractError::Archive { .. }) if !is_network(&error) => {
+                self.is_damaged = true;
                 extractor.lose(&object, &error);
                 Ok(None)
             }
@@ -448,11 +463,10 @@ impl Job {
             let message = "the index could not be read".to_owned();
             return Err(failure(message, error, &self.cancel));
         }
+        let index_error = super::source::find(&error);
         // Nobody loses an index and finds another one by accident.
-        let exchanged = matches!(
-            super::source::find(&error),
-            Some(IndexError::Swapped { .. })
-        );
+        let exchanged = matches!(index_error, Some(IndexError::Swapped { .. }));
+        self.is_damaged |= !matches!(index_error, Some(IndexError::Newer { .. }));
         let warning = format!(
             "the index cannot be used, so nothing vouches for single files: {}",
             with_causes(&error)

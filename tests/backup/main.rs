@@ -8,6 +8,7 @@
 mod archives;
 mod catalog;
 mod database;
+mod drill;
 mod faults;
 mod gzip;
 mod heads;

@@ -1,10 +1,10 @@
-//! What verify and drill prove, and what they say.
+//! What verify proves, and what it says.
 
 use std::sync::Arc;
 
-use ows::backup::drill::drill;
+use ows::backup::contents::ls;
 use ows::backup::name::Part;
-use ows::backup::proving::{strongest, verify_command};
+use ows::backup::proving::{restore_command, strongest, verify_command};
 use ows::backup::seal::Seal;
 use ows::backup::source::Which;
 use ows::backup::verify::{Level, Subject, Verified, verify};
@@ -209,6 +209,61 @@ async fn what_was_proven_is_recorded_and_taken_back() {
     assert_eq!(proven().await, [""; 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_finds_damage_takes_the_proof_back() {
+    let (reader, made) = sealed(members());
+    let levels = async || {
+        let state = State::open(&reader.settings.own_dir).await.unwrap();
+        let remote = reader.catalog().await.remote.id;
+        let proofs = state.backup_proofs(&remote).await.unwrap();
+        state.close().await;
+        let levels = proofs.into_iter().map(|proof| proof.level);
+        levels.collect::<Vec<_>>()
+    };
+    let restore = async |only: &[&str]| {
+        let mut options = reader.options(only);
+        options.overwrite = true;
+        let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+        let finished = restore_command(&reader.settings, options, reporter, cancel).await;
+        (finished.failure).map_or(0, |failure| failure.kind.exit_code())
+    };
+    assert_eq!(restore(&[]).await, 0);
+    assert_eq!(levels().await, ["read"]);
+    // A path that never was there is no damage.
+    assert_eq!(restore(&["workspace/a.md", "workspace/no"]).await, 3);
+    assert_eq!(levels().await, ["read"]);
+    let data = &made.manifest.volumes[0].object.name;
+    let mut damaged = made.objects[data].clone();
+    let end = damaged.len() - 5;
+    damaged[end] ^= 1;
+    reader.store.insert(data, &damaged);
+    assert_eq!(restore(&[]).await, 3);
+    assert_eq!(levels().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_gone_is_damage_though_all_comes_back() {
+    let (reader, made) = sealed(members());
+    let command = async |what: &str| {
+        let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+        if what == "verify" {
+            let one = Subject::One(Which::Latest);
+            let level = Some(Level::Read);
+            let finished = verify_command(&reader.settings, one, level, reporter, cancel).await;
+            return finished.failure.is_none();
+        }
+        let options = reader.options(&[]);
+        let finished = restore_command(&reader.settings, options, reporter, cancel).await;
+        finished.failure.is_none()
+    };
+    assert!(command("verify").await);
+    reader.store.remove(&made.manifest.index.name);
+    assert!(command("restore").await, "nothing is missing");
+    let state = State::open(&reader.settings.own_dir).await.unwrap();
+    let remote = reader.catalog().await.remote.id;
+    assert_eq!(state.backup_proofs(&remote).await.unwrap(), []);
+}
+
 #[test]
 fn a_newer_proof_that_says_less_hides_none_that_says_more() {
     let best = |levels: &[&str]| {
@@ -279,108 +334,4 @@ async fn all_of_them_are_looked_at_also_those_that_nothing_here_opens() {
         "{:?}",
         all[3].bad
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drill_restores_compares_and_leaves_nothing() {
-    let database = database().await;
-    let live: Members = vec![
-        ("workspace", Body::Dir),
-        ("workspace/same", Body::File(noise(1, 1000))),
-        ("workspace/other", Body::File(noise(2, 1000))),
-        ("workspace/newer", Body::File(noise(3, 1000))),
-        ("workspace/good.db", Body::File(database.clone())),
-        ("openclaw.json", Body::File(b"{}".to_vec())),
-    ];
-    let (reader, _) = sealed_later(live);
-    let workspace = &reader.settings.workspace;
-    std::fs::write(workspace.join("same"), noise(1, 1000)).unwrap();
-    std::fs::write(workspace.join("other"), noise(9, 1000)).unwrap();
-    std::fs::write(reader.settings.state_dir.join("openclaw.json"), b"{}").unwrap();
-    let drilled = practise(&reader).await;
-    assert_eq!(drilled.databases, 1);
-    assert_eq!(drilled.compared, 3);
-    let bad = &drilled.done().bad;
-    assert_eq!(bad.len(), 1, "{bad:?}");
-    assert_eq!(bad[0].path, "workspace/other");
-    assert_no_scratch(&reader);
-
-    let mut broken = database;
-    let at = broken.len() - 4096;
-    broken[at..at + 200].fill(0xee);
-    let (reader, _) = sealed_later(vec![("workspace/bad.db", Body::File(broken))]);
-    let drilled = practise(&reader).await;
-    let said = format!("{:?}", drilled.done().bad);
-    assert!(said.contains("the database is not whole"), "{said}");
-    assert_no_scratch(&reader);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drill_that_fails_leaves_nothing_either() {
-    let (reader, made) = sealed(members());
-    std::fs::create_dir_all(reader.settings.own_dir.join("drill-left/restored")).unwrap();
-    let catalog = reader.catalog().await;
-    for name in made.objects.keys() {
-        reader.store.remove(name);
-    }
-    let result = drill(
-        &reader.settings,
-        &catalog,
-        &Which::Latest,
-        Arc::new(Silent),
-        &Cancel::new(),
-    )
-    .await;
-    assert!(result.is_err());
-    assert_no_scratch(&reader);
-}
-
-/// A snapshot of a time that what is written in this test is older than.
-fn sealed_later(members: Members) -> (Reader, Made) {
-    let key = Key::new();
-    let reader = Reader::with_key(&key);
-    let made = make(snapshot("2199-01-31T23:59:59Z"), &key.seal, &[members]);
-    reader.put(&made);
-    (reader, made)
-}
-
-async fn practise(reader: &Reader) -> ows::backup::drill::Drilled {
-    drill(
-        &reader.settings,
-        &reader.catalog().await,
-        &Which::Latest,
-        Arc::new(Silent),
-        &Cancel::new(),
-    )
-    .await
-    .unwrap()
-}
-
-fn assert_no_scratch(reader: &Reader) {
-    let left: Vec<_> = std::fs::read_dir(&reader.settings.own_dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .filter(|name| name.to_string_lossy().starts_with("drill-"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-/// A database of some pages: our own, which any state directory has.
-async fn database() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    ows::state::State::open(folder.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
-    let file = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| {
-            std::fs::read(path)
-                .unwrap()
-                .starts_with(b"SQLite format 3\0")
-        })
-        .expect("a database");
-    std::fs::read(file).unwrap()
 }
