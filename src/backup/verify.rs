@@ -90,7 +90,7 @@ pub async fn verify(
     reporter: Arc<dyn Reporter>,
     cancel: &Cancel,
 ) -> Outcome<Vec<Verified>> {
-    let which = match subject {
+    let names = match subject {
         Subject::One(which) => {
             // By name: what is looked at must not change with the snapshot that is newest meanwhile.
             let chosen = Chosen::find(settings, catalog, which)?;
@@ -100,16 +100,22 @@ pub async fn verify(
         }
         Subject::All => (catalog.snapshots.iter())
             .map(|snapshot| snapshot.name.to_string())
-            .chain(catalog.legacy.iter().map(|legacy| legacy.name.to_string())),
+            .chain(catalog.legacy.iter().map(|legacy| legacy.name.to_string()))
+            .collect::<Vec<_>>(),
     };
+    if level == Level::Read {
+        require_one_to_open(settings, catalog, &names, &reporter, cancel)?;
+    }
     let mut all = Vec::new();
-    for name in which {
+    let mut closed = Vec::new();
+    for name in &names {
         match one(settings, catalog, name.clone(), level, &reporter, cancel).await {
             Ok(verified) => all.push(verified),
             // One that nothing here opens says nothing about the others; its objects may still be looked at.
             Err(error)
                 if error.kind == crate::error::FailureKind::Usage && level == Level::Read =>
             {
+                let name = name.clone();
                 let mut verified =
                     one(settings, catalog, name, Level::Hash, &reporter, cancel).await?;
                 verified.level = level;
@@ -117,9 +123,14 @@ pub async fn verify(
                     .warnings
                     .push(format!("its content was not looked at: {}", error.reason()));
                 all.push(verified);
+                closed.push(error);
             }
             Err(error) => return Err(error),
         }
+    }
+    // A wrong passphrase shows only here. Damage that was found meanwhile is worth more than the reason.
+    if closed.len() == all.len() && all.iter().all(Verified::is_whole) {
+        closed.into_iter().next().map_or(Ok(()), Err)?;
     }
     for unusable in &catalog.unusable {
         let mut verified = Verified::new(unusable.name.to_string(), level, settings);
@@ -127,6 +138,27 @@ pub async fn verify(
         all.push(verified);
     }
     Ok(all)
+}
+
+/// Fails when nothing here opens a single one of these, before anything is downloaded.
+fn require_one_to_open(
+    settings: &BackupSettings,
+    catalog: &Catalog,
+    names: &[String],
+    reporter: &Arc<dyn Reporter>,
+    cancel: &Cancel,
+) -> Outcome<()> {
+    let mut first = None;
+    for name in names {
+        let which = Which::Name(name.clone());
+        match Source::choose(settings, catalog, &which, Arc::clone(reporter), cancel) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 async fn one(

@@ -104,14 +104,47 @@ async fn a_wrong_passphrase_accuses_nobody_but_the_passphrase() {
         "{}",
         told(&failure)
     );
-    let all = read(&reader, Subject::All).await.unwrap();
-    assert_eq!(all[0].proven, Some(Level::Hash), "{:?}", all[0].bad);
+    let failure = read(&reader, Subject::All).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(
+        told(&failure).contains("backup.passphrase"),
+        "{}",
+        told(&failure)
+    );
     // Without an index the data says the same.
     reader.store.remove(&made.manifest.index.name);
     let failure = read(&reader, Subject::One(Which::Latest))
         .await
         .unwrap_err();
     assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_opens_a_single_one_reading_all_says_why() {
+    let (mut reader, _) = sealed(members());
+    reader.settings.identities.clear();
+    let read = async |reader: &Reader| look(reader, Subject::All, Level::Read).await;
+    let failure = read(&reader).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(
+        told(&failure).contains("no identity is configured"),
+        "{}",
+        told(&failure)
+    );
+    let gets = reader.counter.counts().of(Operation::Get);
+    assert_eq!(gets, 0, "nothing is downloaded for that");
+    // A slip of the pen is told also where nothing is sealed.
+    reader.settings.identities = vec![reader.place.path().join("kye.txt")];
+    let plain = make(snapshot("2026-01-30T00:00:00Z"), &Seal::Plain, &[members()]);
+    reader.put(&plain);
+    let failure = read(&reader).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(told(&failure).contains("kye.txt"), "{}", told(&failure));
+    // One that opens is enough to go on.
+    reader.settings.identities = Vec::new();
+    let all = read(&reader).await.unwrap();
+    let proven: Vec<_> = all.iter().map(|one| one.proven).collect();
+    assert_eq!(proven, [Some(Level::Hash), Some(Level::Read)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
