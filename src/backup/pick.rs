@@ -30,6 +30,8 @@ pub struct Picked {
     /// In the order of the archive.
     pub entries: Vec<SnapshotEntry>,
     tables: BTreeMap<u32, RestartPoints>,
+    /// Some are other names of files that were not asked for, and became files of their own.
+    pub has_links_out: bool,
     /// What is wrong about the index's object.
     pub fault: Option<String>,
 }
@@ -83,6 +85,7 @@ pub fn pick(source: &Source, only: &[ArchivePath]) -> Result<Option<Picked>, Sou
             return Ok(None);
         };
         become_files(&mut picked, &first.entries);
+        picked.has_links_out = true;
     }
     Ok(picked.is_reachable().then_some(picked))
 }
@@ -106,6 +109,7 @@ fn gather(
     let mut picked = Picked {
         entries: Vec::new(),
         tables: BTreeMap::new(),
+        has_links_out: false,
         fault: None,
     };
     while let Some(record) = index.reader.next_record()? {

@@ -126,6 +126,9 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// What vouches for the files, and whether it is itself what the manifest names.
 type Vouching = (Option<Box<dyn Proof>>, Vec<ObjectCheck>);
 
+/// What the extractor says of a hard link to what it did not restore.
+const NO_SOURCE: &str = "the file that it is another name of was not restored";
+
 /// Said when the target is as it was.
 const NOTHING: &str = "nothing was restored";
 
@@ -354,9 +357,12 @@ impl Job {
         for fault in &faults {
             extractor.note("", fault);
         }
-        let done = extractor
+        let mut done = extractor
             .finish()
             .map_err(|error| failed(&self.cancel, error))?;
+        if !self.options.only.is_empty() {
+            tell_links_out(&mut done);
+        }
         // From where the archive is not what the index says, nothing vouches for the files.
         self.is_damaged |= has_proof && done.unproven > 0;
         Ok(done)
@@ -432,8 +438,13 @@ impl Job {
             return Ok(None);
         }
         match pick::pick(&self.source, &self.options.only) {
-            // Half of it in pieces takes longer than all of it at once.
-            Ok(Some(picked)) if picked.bytes() > snapshot.manifest.tar_size() / 2 => Ok(None),
+            // Half of it in pieces takes longer than all of it at once. But what is another name of a file that was not
+            // asked for is there only by its place.
+            Ok(Some(picked))
+                if picked.bytes() > snapshot.manifest.tar_size() / 2 && !picked.has_links_out =>
+            {
+                Ok(None)
+            }
             Ok(picked) => Ok(picked),
             Err(error) => self.without_index(error).map(|()| None),
         }
@@ -511,6 +522,16 @@ impl Job {
             }
         }
         Ok(done)
+    }
+}
+
+/// Says what helps where the first name of a file was not restored: most often it was not asked for.
+fn tell_links_out(done: &mut Extracted) {
+    for bad in &mut done.bad {
+        if bad.message == NO_SOURCE {
+            bad.message
+                .push_str(": `ows backup ls` shows which it is, name it with --path too");
+        }
     }
 }
 
