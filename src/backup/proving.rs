@@ -94,6 +94,7 @@ pub async fn restore_command(
     let mut command = Command::new("backup restore", settings, cancel);
     command.report.dry_run = options.dry_run;
     command.is_remembered = is_proof;
+    command.is_cached = true;
     let cancel = &command.cancel.clone();
     command
         .run(async |catalog| restore(settings, catalog, options, reporter, cancel).await)
@@ -143,6 +144,8 @@ struct Command<'a> {
     cancel: Cancel,
     report: Report,
     is_remembered: bool,
+    /// Manifests that this host has read before are taken as they were read.
+    is_cached: bool,
 }
 
 impl<'a> Command<'a> {
@@ -153,6 +156,8 @@ impl<'a> Command<'a> {
             cancel,
             report: Report::new(name),
             is_remembered: true,
+            // What is proven is proven of what is stored.
+            is_cached: false,
         }
     }
 
@@ -202,9 +207,12 @@ impl<'a> Command<'a> {
         })
         .await?;
         let provider = self.settings.provider.as_ref();
-        // Manifests that this host has read before need not be read again; a damaged database keeps nobody from them.
-        let state = State::open_existing(&self.settings.own_dir).await;
-        let state = state.ok().flatten();
+        // A damaged database keeps nobody from the snapshots.
+        let state = match self.is_cached {
+            true => State::open_existing(&self.settings.own_dir).await.ok(),
+            false => None,
+        };
+        let state = state.flatten();
         let reading = self
             .cancel
             .unless_stopped(Catalog::read(provider, state.as_ref()))

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use ows::backup::catalog::Catalog;
 use ows::backup::contents::ls;
 use ows::backup::name::Part;
-use ows::backup::proving::{restore_command, strongest, verify_command};
+use ows::backup::proving::{drill_command, restore_command, strongest, verify_command};
 use ows::backup::seal::Seal;
 use ows::backup::source::Which;
 use ows::backup::verify::{Level, Subject, Verified, verify};
@@ -240,6 +241,41 @@ async fn what_was_proven_is_recorded_and_taken_back() {
     reader.store.remove(&made.manifest.index.name);
     assert_eq!(command(Level::List).await, 3);
     assert_eq!(proven().await, [""; 0]);
+}
+
+/// What this host has read of a manifest before proves nothing about what is stored now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_read_before_is_read_again() {
+    let (reader, made) = sealed(members());
+    let state = State::open(&reader.settings.own_dir).await.unwrap();
+    let remote = reader.catalog().await.remote.id;
+    let manifest = name().object(Part::Manifest);
+    let good = made.objects[&manifest].clone();
+    let mut rotten = good.clone();
+    rotten[20] ^= 1;
+    reader.store.insert(&manifest, &rotten);
+    let version = reader.store.entry(&manifest).unwrap().version.unwrap();
+    state
+        .record_backup_manifests(
+            &remote,
+            &[(manifest.clone(), version, good)],
+            std::slice::from_ref(&manifest),
+        )
+        .await
+        .unwrap();
+    let cached = Catalog::read(&*reader.settings.provider, Some(&state)).await;
+    assert_eq!(cached.unwrap().snapshots.len(), 1, "it is taken as it was");
+    for subject in [Subject::All, Subject::One(Which::Latest)] {
+        for level in [Level::List, Level::Read] {
+            let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+            let subject = subject.clone();
+            let finished =
+                verify_command(&reader.settings, subject, Some(level), reporter, cancel).await;
+            assert!(finished.failure.is_some(), "{level:?}");
+        }
+    }
+    let drilled = drill_command(&reader.settings, Arc::new(Silent), Cancel::new()).await;
+    assert!(drilled.failure.is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
