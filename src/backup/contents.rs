@@ -39,7 +39,8 @@ pub async fn ls(
     cancel: &Cancel,
 ) -> Outcome<Listed> {
     let source = Source::choose(settings, catalog, which, reporter, cancel)?;
-    let mut warnings = source.chosen.warnings(settings);
+    let mut warnings = which.warnings(settings, catalog);
+    warnings.extend(source.chosen.warnings(settings));
     let cancel = cancel.clone();
     blocking(move || {
         let mut paths = 0;

@@ -104,6 +104,9 @@ pub async fn drill(
         databases: 0,
         compared: found.compared,
     };
+    // The restore was asked for it by name.
+    let newer = which.warnings(settings, catalog);
+    drilled.restored.warnings.splice(0..0, newer);
     for (path, message) in &found.bad {
         drilled.restored.done.note(path, message);
     }

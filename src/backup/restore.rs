@@ -93,7 +93,8 @@ pub async fn restore(
         let name = source.chosen.name();
         settings.state_dir.join(".backup-restore").join(name)
     });
-    let warnings = source.chosen.warnings(settings);
+    let mut warnings = options.snapshot.warnings(settings, catalog);
+    warnings.extend(source.chosen.warnings(settings));
     let stopped = cancel.clone();
     blocking(move || {
         let mut job = Job {

@@ -94,9 +94,11 @@ pub async fn verify(
         Subject::One(which) => {
             // By name: what is looked at must not change with the snapshot that is newest meanwhile.
             let chosen = Chosen::find(settings, catalog, which)?;
-            return Ok(vec![
-                one(settings, catalog, chosen.name(), level, &reporter, cancel).await?,
-            ]);
+            let mut verified =
+                one(settings, catalog, chosen.name(), level, &reporter, cancel).await?;
+            let newer = which.warnings(settings, catalog);
+            verified.warnings.splice(0..0, newer);
+            return Ok(vec![verified]);
         }
         Subject::All => (catalog.snapshots.iter())
             .map(|snapshot| snapshot.name.to_string())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ows::backup::catalog::Catalog;
 use ows::backup::contents::ls;
+use ows::backup::drill::drill;
 use ows::backup::name::Part;
 use ows::backup::proving::{drill_command, restore_command, strongest, verify_command};
 use ows::backup::seal::Seal;
@@ -331,6 +332,60 @@ async fn an_index_that_is_gone_is_damage_though_all_comes_back() {
     let state = State::open(&reader.settings.own_dir).await.unwrap();
     let remote = reader.catalog().await.remote.id;
     assert_eq!(state.backup_proofs(&remote).await.unwrap(), []);
+}
+
+/// A backup that nothing can be restored from must not hide behind one that can.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_latest_is_not_the_newest_is_told_by_each_command() {
+    let (reader, made) = sealed(members());
+    let broken = snapshot("2026-02-01T08:00:00Z");
+    reader.store.insert(&broken.object(Part::Manifest), b"{}");
+    let key = reader_seal(&reader);
+    let future = snapshot("2199-01-01T00:00:00Z");
+    reader.put(&make(future, &key, &[members()]));
+    let catalog = reader.catalog().await;
+    let (settings, cancel) = (&reader.settings, Cancel::new());
+    let mut dry = reader.options(&[]);
+    dry.dry_run = true;
+    let listed = ls(
+        settings,
+        &catalog,
+        &Which::Latest,
+        None,
+        |_| {},
+        Arc::new(Silent),
+        &cancel,
+    )
+    .await
+    .unwrap();
+    let drilled = drill(
+        settings,
+        &catalog,
+        &Which::Latest,
+        Arc::new(Silent),
+        &cancel,
+    )
+    .await;
+    let all = [
+        ("ls", listed.warnings),
+        ("drill", drilled.unwrap().restored.warnings),
+        ("verify", latest(&reader, Level::List).await.warnings),
+        ("rehearsal", reader.restore(dry).await.unwrap().warnings),
+        (
+            "restore",
+            reader.restore(reader.options(&[])).await.unwrap().warnings,
+        ),
+    ];
+    for (command, warnings) in all {
+        let told = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(told("lies in the future"), 1, "{command}: {warnings:?}");
+        let newer = format!("`{broken}` is newer and cannot be used");
+        assert_eq!(told(&newer), 1, "{command}: {warnings:?}");
+    }
+    // By its name it is what was asked for.
+    let one = Subject::One(Which::Name(made.manifest.snapshot.to_string()));
+    let verified = look(&reader, one, Level::List).await.unwrap();
+    assert_eq!(verified[0].warnings, [""; 0]);
 }
 
 #[test]
