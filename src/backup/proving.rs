@@ -23,19 +23,24 @@ use crate::error::{Failure, FailureKind, Outcome};
 use crate::report::{PathProblem, Report, Reporter};
 use crate::state::{BackupProof, State};
 
+/// The command that verifies.
+pub(super) const VERIFY: &str = "backup verify";
+
 /// What is recorded for a drill that found nothing.
 pub const DRILL: &str = "drill";
 
 /// The proof that says most, of those the newest: that everything can be restored comes before that the objects are those
-/// that were stored, and this before that they are there. A newer one that says less hides none that says more.
+/// that were stored. A newer one that says less hides none that says more, and that the objects are there says nothing of
+/// what is in them.
 pub fn strongest(proofs: impl IntoIterator<Item = BackupProof>) -> Option<BackupProof> {
     let depth = |proof: &BackupProof| match proof.level.as_str() {
-        DRILL | "read" => 3,
-        "hash" => 2,
-        "list" => 1,
+        DRILL | "read" => 2,
+        "hash" => 1,
         _ => 0,
     };
-    (proofs.into_iter()).max_by_key(|proof| (depth(proof), proof.proven_at))
+    (proofs.into_iter())
+        .filter(|proof| depth(proof) > 0)
+        .max_by_key(|proof| (depth(proof), proof.proven_at))
 }
 
 /// How a command ended: the report is complete in either case.
@@ -57,7 +62,7 @@ pub async fn verify_command(
     reporter: Arc<dyn Reporter>,
     cancel: Cancel,
 ) -> Finished<Vec<Verified>> {
-    let command = Command::new("backup verify", settings, cancel);
+    let command = Command::new(VERIFY, settings, cancel);
     let cancel = &command.cancel.clone();
     command
         .run(async |catalog| {

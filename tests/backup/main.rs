@@ -22,6 +22,7 @@ mod roundtrip;
 mod seal;
 mod shelf;
 mod sink;
+mod status;
 mod store;
 mod tampering;
 mod tree;

@@ -400,6 +400,7 @@ fn a_newer_proof_that_says_less_hides_none_that_says_more() {
     };
     assert_eq!(best(&["drill", "hash", "list"]).unwrap(), "day 1");
     assert_eq!(best(&["list", "hash", "list"]).unwrap(), "day 2");
+    assert_eq!(best(&["list", "list"]), None, "nothing of what is in them");
     assert_eq!(best(&["drill", "read", "hash"]).unwrap(), "day 2");
     assert_eq!(best(&["hash", "drill", "whatever"]).unwrap(), "day 2");
     assert_eq!(best(&[]), None);
