@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
@@ -29,6 +29,7 @@ use super::settings::BackupSettings;
 use super::source::{
     Chosen, ObjectCheck, Source, SourceError, Which, failure, is_about_keys, is_network,
 };
+use super::target::{is_taken_back, look_at, make_aside, make_private};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -142,18 +143,6 @@ fn add_hint(error: Failure, hint: &str) -> Failure {
     error.with_hint(hint)
 }
 
-/// Removes a new target that holds the mark of a partial restore and nothing else.
-fn is_taken_back(target: &Path) -> bool {
-    let is_mark = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_str() == Some(super::extract::PARTIAL))
-    };
-    fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_mark))
-        && match fs::remove_file(target.join(super::extract::PARTIAL)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => false,
-            _ => fs::remove_dir(target).is_ok(),
-        }
-}
-
 struct Job {
     source: Source,
     options: RestoreOptions,
@@ -168,7 +157,7 @@ struct Job {
 
 impl Job {
     fn run(&mut self, now: DateTime<Utc>) -> Outcome<Restored> {
-        let is_new = self.look_at_target()?;
+        let is_new = look_at(&self.target, self.options.overwrite)?;
         let impaired = Impaired::default();
         if self.options.dry_run {
             let done = self.rehearse(&impaired)?;
@@ -268,34 +257,6 @@ impl Job {
             is_damaged: self.is_damaged,
             warnings,
         }
-    }
-
-    /// Whether the target holds nothing; refuses one that does, unless it may be overwritten.
-    fn look_at_target(&self) -> Outcome<bool> {
-        let shown = self.target.display();
-        let empty = match fs::read_dir(&self.target) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => {
-                return Err(
-                    Failure::usage(format!("cannot restore into `{shown}`")).with_source(error)
-                );
-            }
-        };
-        if empty || self.options.overwrite {
-            return Ok(empty);
-        }
-        let partial = fs::symlink_metadata(self.target.join(super::extract::PARTIAL)).is_ok();
-        let state = match partial {
-            true => "holds an earlier restore that did not end well",
-            false => "is not empty",
-        };
-        Err(
-            Failure::usage(format!("`{shown}` {state}; nothing was restored")).with_hint(format!(
-                "choose another folder with --to, or use --overwrite, which moves what it replaces aside to \
-                 `{shown}.replaced-<time>`"
-            )),
-        )
     }
 
     fn extract(
@@ -545,43 +506,5 @@ fn count(done: &mut Extracted, entry: &SnapshotEntry) {
         EntryKind::Dir => done.dirs += 1,
         EntryKind::Symlink { .. } => done.symlinks += 1,
         EntryKind::HardLink { .. } => done.hard_links += 1,
-    }
-}
-
-/// Makes the folder, for us alone, and what lies above it.
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        other => other,
-    }
-}
-
-/// A new folder beside the target, for what is replaced.
-fn make_aside(target: &Path, now: DateTime<Utc>) -> io::Result<(PathBuf, Dir)> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    // A target like `..` has no name that something could be put beside.
-    let target = fs::canonicalize(target)?;
-    let mut number = 1;
-    loop {
-        let mut name = target.clone().into_os_string();
-        name.push(format!(".replaced-{}", now.format("%Y%m%dT%H%M%SZ")));
-        if number > 1 {
-            name.push(format!("-{number}"));
-        }
-        let path = PathBuf::from(name);
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {
-                let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
-                return Ok((path, dir));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
-                number += 1;
-            }
-            Err(error) => return Err(error),
-        }
     }
 }
