@@ -29,7 +29,7 @@ use super::settings::BackupSettings;
 use super::source::{
     Chosen, ObjectCheck, Source, SourceError, Which, failure, is_about_keys, is_network,
 };
-use super::target::{is_taken_back, look_at, make_aside, make_private};
+use super::target::{aside_for, is_taken_back, look_at, make_private};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -180,7 +180,7 @@ impl Job {
         let target = Dir::open_ambient_dir(&self.target, ambient_authority()).map_err(unusable)?;
         let aside = match is_new {
             true => None,
-            false => Some(make_aside(&self.target, now).map_err(unusable)?),
+            false => Some(aside_for(&self.target, &target, now)?),
         };
         let aside_dir = aside.as_ref().map(|(_, dir)| dir);
         let result = self.extract(&target, aside_dir, picked, &impaired);

@@ -49,8 +49,37 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     }
 }
 
+/// A new folder for what is replaced in `target`, open as `dir`.
+///
+/// # Errors
+/// When there can be none, or nothing could be moved into it: each path that is in the way would fail by itself.
+pub(super) fn aside_for(target: &Path, dir: &Dir, now: DateTime<Utc>) -> Outcome<(PathBuf, Dir)> {
+    let shown = target.display();
+    let (path, aside) = make_aside(target, now).map_err(|error| {
+        Failure::failed(format!("could not make a folder beside `{shown}`")).with_source(error)
+    })?;
+    if can_move(dir, &aside) {
+        return Ok((path, aside));
+    }
+    if let Err(error) = fs::remove_dir(&path) {
+        tracing::warn!(path = %path.display(), %error, "an empty folder stays");
+    }
+    Err(Failure::usage(format!(
+        "`{shown}` is a mount of its own, so that what is replaced in it cannot be moved aside; nothing was restored"
+    ))
+    .with_hint("restore into another folder with --to, and take from there what you need"))
+}
+
+/// Whether files can be moved between the two: not over the border of a mount, which is told before it is looked for the
+/// file. There is none of this name.
+fn can_move(from: &Dir, to: &Dir) -> bool {
+    let name = format!(".ows-{:032x}", rand::random::<u128>());
+    let moved = rustix::fs::renameat(from, &name, to, &name);
+    moved != Err(rustix::io::Errno::XDEV)
+}
+
 /// A new folder beside the target, for what is replaced.
-pub(super) fn make_aside(target: &Path, now: DateTime<Utc>) -> io::Result<(PathBuf, Dir)> {
+fn make_aside(target: &Path, now: DateTime<Utc>) -> io::Result<(PathBuf, Dir)> {
     // A target like `..` has no name that something could be put beside.
     let target = fs::canonicalize(target)?;
     let mut number = 1;
@@ -84,4 +113,21 @@ pub(super) fn is_taken_back(target: &Path) -> bool {
             Err(error) if error.kind() != io::ErrorKind::NotFound => false,
             _ => fs::remove_dir(target).is_ok(),
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_of_its_own_is_told_from_folders_of_one_mount() {
+        let place = tempfile::tempdir().expect("a folder");
+        let open = |path: &Path| Dir::open_ambient_dir(path, ambient_authority()).expect("opens");
+        fs::create_dir(place.path().join("target")).expect("a folder");
+        fs::create_dir(place.path().join("aside")).expect("a folder");
+        let [target, aside] = ["target", "aside"].map(|name| open(&place.path().join(name)));
+        assert!(can_move(&target, &aside));
+        assert_eq!(aside.entries().expect("a list").count(), 0);
+        assert!(!can_move(&open(Path::new("/proc")), &aside));
+    }
 }
