@@ -255,8 +255,11 @@ fn what_is_found_damaged_is_proven_no_more() {
     let name = now(&world);
     let level = || world.json(&["backup", "list"])["snapshots"][0]["level"].clone();
     world.ok(&["backup", "drill"]);
-    world.ok(&["backup", "verify"]);
     assert_eq!(level(), "drill");
+    world.ok(&["backup", "verify", "--level", "list"]);
+    assert_eq!(level(), "drill");
+    world.ok(&["backup", "verify"]);
+    assert_eq!(level(), "read", "as deep, and newer");
     let object = format!("vault/{name}.tar.gz");
     let whole = world.tree().read(&object).unwrap();
     let mut bytes = whole.clone();
