@@ -136,7 +136,11 @@ async fn the_volumes_behind_one_without_its_head_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_whose_only_volume_has_no_head_is_damaged_and_wants_no_key() {
-    let (reader, made) = sealed(&[members()]);
+    let files: Members = vec![
+        ("workspace/a.md", Body::File(b"first".to_vec())),
+        ("workspace/noise", Body::File(noise(1, 10_000))),
+    ];
+    let (reader, made) = sealed(&[files]);
     for at in PLACES {
         change(&reader, &made, &made.manifest.volumes[0].object.name, at);
         let restored = reader.restore(reader.options(&[])).await.unwrap();
@@ -155,7 +159,7 @@ async fn a_snapshot_whose_only_volume_has_no_head_is_damaged_and_wants_no_key() 
         assert!(!reader.target().exists(), "nothing was put there");
         assert!(practise(&reader).await.unwrap().done().bad_count > 0);
         // The index tells what was in it.
-        assert_eq!(list(&reader).await.0.len(), members().len());
+        assert_eq!(list(&reader).await.0.len(), 2);
     }
 }
 
@@ -212,14 +216,14 @@ async fn a_wrong_passphrase_is_still_one_and_restores_nothing() {
         if !has_index {
             change(&reader, &made, index, 100);
         }
-        let mut failures = Vec::new();
-        for dry_run in [true, false] {
-            let mut options = reader.options(&[]);
-            options.dry_run = dry_run;
-            failures.push(reader.restore(options).await.unwrap_err());
+        let mut failures = vec![reader.restore(reader.options(&[])).await.unwrap_err()];
+        if has_index {
+            let mut rehearsal = reader.options(&[]);
+            rehearsal.dry_run = true;
+            failures.push(reader.restore(rehearsal).await.unwrap_err());
+            failures.push(list(&reader).await.1.unwrap_err());
+            failures.push(practise(&reader).await.unwrap_err());
         }
-        failures.push(list(&reader).await.1.unwrap_err());
-        failures.push(practise(&reader).await.unwrap_err());
         for failure in failures {
             assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
             assert!(

@@ -10,7 +10,7 @@ use ows::backup::status::status;
 use ows::backup::verify::{Level, Subject};
 use ows::cancel::Cancel;
 use ows::report::Silent;
-use ows::state::BackupProof;
+use ows::state::{BackupProof, State};
 use ows_providers::memory::MemoryOptions;
 
 use super::store::Host;
@@ -26,7 +26,9 @@ async fn the_last_look_counts_for_the_schedule_and_the_deepest_for_people() {
         proven_at: host.settings.clock.now() - TimeDelta::days(10),
     };
     let Host { store, .. } = &host;
-    (store.state.record_backup_proof(&store.remote, &old).await).unwrap();
+    let state = State::open(&host.settings.own_dir).await.unwrap();
+    (state.record_backup_proof(&store.remote, &old).await).unwrap();
+    state.close().await;
     let verify = async |level| {
         let subject = Subject::One(Which::Latest);
         let (reporter, cancel) = (Arc::new(Silent), Cancel::new());

@@ -18,7 +18,7 @@ use ows::state::{BackupProof, State};
 use ows_providers::layers::Fault;
 use ows_providers::{ErrorKind, Operation};
 
-use super::archives::{Body, Key, Made, Members, Reader, make, members, name, noise, told};
+use super::archives::{Body, Key, Made, Members, Reader, make, members, name, told};
 use super::store::{at, snapshot};
 
 fn sealed(members: Members) -> (Reader, Made) {
