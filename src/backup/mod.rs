@@ -40,6 +40,7 @@
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
 //! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`status`]: how backups stand.
+//! - `target`: the folder that is restored into.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //! - [`verify`]: proves that snapshots are whole, as deeply as asked.
 //!
@@ -84,6 +85,7 @@ pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod status;
+mod target;
 mod unlisted;
 pub mod untar;
 pub mod verify;

@@ -8,8 +8,10 @@
 mod archives;
 mod catalog;
 mod database;
+mod drill;
 mod faults;
 mod gzip;
+mod heads;
 mod now;
 mod pipeline;
 mod prune;
@@ -21,6 +23,7 @@ mod roundtrip;
 mod seal;
 mod shelf;
 mod sink;
+mod status;
 mod store;
 mod tampering;
 mod tree;
