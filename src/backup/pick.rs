@@ -11,7 +11,9 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use flate2::bufread::DeflateDecoder;
 
 use super::catalog::Snapshot;
-use super::entry::{ArchivePath, BLOCK_BYTES, EntryKind, Place, RestartPoints, SnapshotEntry};
+use super::entry::{
+    ArchivePath, AskedPath, BLOCK_BYTES, EntryKind, Place, RestartPoints, SnapshotEntry,
+};
 use super::extract::{ExtractError, Extractor, with_causes};
 use super::index::{IndexError, IndexRecord};
 use super::ranged::{Ranged, Reach};
@@ -58,12 +60,12 @@ impl Picked {
 }
 
 /// Reads the index and picks `only` and what lies below. `None` when these are too many, or not to be reached.
-pub fn pick(source: &Source, only: &[ArchivePath]) -> Result<Option<Picked>, PickError> {
+pub fn pick(source: &Source, only: &[AskedPath]) -> Result<Option<Picked>, PickError> {
     let Some(index) = source.index().map_err(PickError::Source)? else {
         return Ok(None);
     };
     let Some(mut picked) = gather(index, |entry| {
-        only.iter().any(|only| entry.path.is_within(only))
+        only.iter().any(|only| only.covers(&entry.path))
     })?
     else {
         return Ok(None);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use age::x25519;
 use ows::backup::catalog::Catalog;
-use ows::backup::entry::{ArchivePath, Digest, EntryKind, Place, SnapshotEntry};
+use ows::backup::entry::{ArchivePath, AskedPath, Digest, EntryKind, Place, SnapshotEntry};
 use ows::backup::gzip::ParallelGzip;
 use ows::backup::index::IndexWriter;
 use ows::backup::manifest::{FORMAT, Manifest, StoredObject, Totals, Volume};
@@ -287,7 +287,7 @@ impl Reader {
             to: Some(self.target()),
             only: only
                 .iter()
-                .map(|path| ArchivePath::new(*path).unwrap())
+                .map(|path| AskedPath::new(*path).unwrap())
                 .collect(),
             dry_run: false,
             overwrite: false,
