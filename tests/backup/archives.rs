@@ -323,6 +323,7 @@ pub fn settings(
         profile: "default".to_owned(),
         host: "here".to_owned(),
         encryption: Encryption::None,
+        passphrase: None,
         identities: Vec::new(),
         items: Vec::new(),
         exclude: Vec::new(),
