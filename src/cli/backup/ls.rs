@@ -1,8 +1,7 @@
-//! `ows backup ls`. Paths are shown as they are read: a snapshot may hold millions.
+//! `ows backup ls`. Paths are shown as they are read, in JSON too: a snapshot may hold millions.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use ows::backup::catalog::Catalog;
@@ -36,15 +35,12 @@ pub async fn run(
     let config = open::config(global, output, answer)?;
     let below = arguments.path.as_deref().map(archive_path).transpose()?;
     let settings = backup_settings_to_look(&config)?;
-    let entries = Arc::new(Mutex::new(Vec::new()));
-    let shown = (Arc::clone(&entries), *output);
+    let shown = *output;
     let show = move |entry: &SnapshotEntry| {
-        let (entries, output) = &shown;
-        if output.is_json() {
-            let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.push(as_json(entry));
+        if shown.is_json() {
+            shown.element("entries", &as_json(entry));
         } else {
-            output.line(&line(entry));
+            shown.line(&line(entry));
         }
     };
     let listed = list(
@@ -52,8 +48,6 @@ pub async fn run(
     )
     .await;
     answer.report.api_calls = ApiCalls::from(&settings.counter.counts());
-    let entries = std::mem::take(&mut *entries.lock().unwrap_or_else(PoisonError::into_inner));
-    answer.set("entries", Value::Array(entries));
     listed
 }
 

@@ -4,6 +4,7 @@ mod errors;
 mod heartbeat;
 mod keygen;
 mod made;
+mod many;
 mod names;
 mod proven;
 mod recover;
