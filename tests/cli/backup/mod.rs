@@ -1,6 +1,7 @@
 //! `ows backup`, as people and scripts meet it.
 
 mod errors;
+mod golden;
 mod heartbeat;
 mod keygen;
 mod made;
