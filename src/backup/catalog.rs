@@ -108,22 +108,30 @@ impl Snapshot {
 
     /// What its manifest names and the listing lacks, or shows with another size: the object's name, and what is wrong.
     pub fn faults(&self) -> Vec<(String, String)> {
-        let volumes = self.manifest.volumes.iter().map(|volume| &volume.object);
-        volumes
-            .chain([&self.manifest.index])
-            .filter_map(|named| match self.objects.get(&named.name) {
-                None => Some((named.name.clone(), "it is missing".to_owned())),
-                Some(found) if found.size != named.size => Some((
-                    named.name.clone(),
-                    format!(
-                        "it has {} bytes, the manifest says {}",
-                        found.size, named.size
-                    ),
-                )),
-                Some(_) => None,
-            })
-            .collect()
+        faults(&self.manifest, &self.objects)
     }
+}
+
+/// The same of a snapshot that may not exist yet.
+pub(super) fn faults(
+    manifest: &Manifest,
+    objects: &BTreeMap<String, Entry>,
+) -> Vec<(String, String)> {
+    let volumes = manifest.volumes.iter().map(|volume| &volume.object);
+    volumes
+        .chain([&manifest.index])
+        .filter_map(|named| match objects.get(&named.name) {
+            None => Some((named.name.clone(), "it is missing".to_owned())),
+            Some(found) if found.size != named.size => Some((
+                named.name.clone(),
+                format!(
+                    "it has {} bytes, the manifest says {}",
+                    found.size, named.size
+                ),
+            )),
+            Some(_) => None,
+        })
+        .collect()
 }
 
 impl Catalog {
@@ -185,8 +193,9 @@ impl Catalog {
 
 /// What a listing shows, sorted by what it is.
 #[derive(Default)]
-struct Folder {
-    snapshots: BTreeMap<SnapshotName, BTreeMap<String, Entry>>,
+pub(super) struct Folder {
+    /// The objects of each snapshot, by name, whether it has a manifest or not.
+    pub(super) snapshots: BTreeMap<SnapshotName, BTreeMap<String, Entry>>,
     legacy: Vec<Legacy>,
     foreign: u64,
     has_recover: bool,
@@ -298,7 +307,8 @@ impl Catalog {
     }
 }
 
-async fn list(provider: &dyn Provider) -> Outcome<Folder> {
+/// Lists the folder; nothing in it is read.
+pub(super) async fn list(provider: &dyn Provider) -> Outcome<Folder> {
     let mut folder = Folder::default();
     let mut listing = provider.list(ListOptions {
         shallow: true,

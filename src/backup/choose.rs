@@ -24,6 +24,28 @@ impl Which {
             name => Self::Name(name.to_owned()),
         }
     }
+
+    /// What a person must know who asks for the latest: that something newer is there, and why it is not taken.
+    pub fn warnings(&self, settings: &BackupSettings, catalog: &Catalog) -> Vec<String> {
+        let latest = match self {
+            Self::Latest => catalog.latest(&settings.profile, settings.encrypts()),
+            Self::Name(_) => None,
+        };
+        let Some(latest) = latest else {
+            return Vec::new();
+        };
+        // One from the future that is taken is told of by itself.
+        let mut warnings = match catalog.is_from_future(latest.name) {
+            true => Vec::new(),
+            false => catalog.warn_of_future(&settings.profile),
+        };
+        let newer = (catalog.unusable.iter()).filter(|unusable| unusable.name > latest.name);
+        warnings.extend(newer.map(|unusable| {
+            let (name, reason) = (unusable.name, &unusable.reason);
+            format!("`{name}` is newer and cannot be used: {reason}")
+        }));
+        warnings
+    }
 }
 
 /// The snapshot that was meant.
@@ -132,13 +154,6 @@ impl Chosen {
 
 fn latest(settings: &BackupSettings, catalog: &Catalog) -> Outcome<Chosen> {
     if let Some(snapshot) = catalog.latest(&settings.profile, settings.encrypts()) {
-        for warning in catalog.warn_of_future(&settings.profile) {
-            tracing::warn!("{warning}");
-        }
-        for newer in (catalog.unusable.iter()).filter(|unusable| unusable.name > snapshot.name) {
-            let (name, reason) = (newer.name, &newer.reason);
-            tracing::warn!("`{name}` is newer and cannot be used: {reason}");
-        }
         return Ok(Chosen::Snapshot(Arc::new(snapshot.clone())));
     }
     let (profile, place) = (&settings.profile, &catalog.remote.display);

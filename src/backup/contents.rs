@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::catalog::Catalog;
 use super::entry::{AskedPath, EntryKind, Place, SnapshotEntry, escape};
 use super::extract::{hash, with_causes};
-use super::index::{IndexError, IndexRecord};
+use super::index::IndexRecord;
 use super::restore::blocking;
 use super::settings::BackupSettings;
-use super::source::{Source, SourceError, Which, failure, is_network};
+use super::source::{Source, SourceError, Which, failure, is_about_keys, is_network};
 use super::untar::{Member, MemberKind, TarError, TarReader, plain_path};
 use crate::cancel::Cancel;
 use crate::error::Outcome;
@@ -28,7 +28,7 @@ pub struct Listed {
 /// Shows each path of a snapshot to `show`, in the order of the archive: those at or below `below`, or all. Constant memory.
 ///
 /// # Errors
-/// When it cannot be read to its end. What was shown before may then be wrong.
+/// When it cannot be read to its end: what could be read of it was shown, and may be wrong.
 pub async fn ls(
     settings: &BackupSettings,
     catalog: &Catalog,
@@ -39,24 +39,29 @@ pub async fn ls(
     cancel: &Cancel,
 ) -> Outcome<Listed> {
     let source = Source::choose(settings, catalog, which, reporter, cancel)?;
-    let mut warnings = source.chosen.warnings(settings);
+    let mut warnings = which.warnings(settings, catalog);
+    warnings.extend(source.chosen.warnings(settings));
     let cancel = cancel.clone();
     blocking(move || {
         let mut paths = 0;
-        let from = each(&source, &mut |entry| {
-            if below.as_ref().is_none_or(|below| below.covers(&entry.path)) {
-                paths += 1;
-                show(entry);
-            }
-        })
-        .map_err(|error| {
+        let not_to_its_end = |error| {
             let name = source.chosen.name();
             failure(
                 format!("the snapshot `{name}` could not be listed to its end"),
                 error,
                 &cancel,
             )
-        })?;
+        };
+        let from = each(&source, &mut |entry| {
+            if below.as_ref().is_none_or(|below| below.covers(&entry.path)) {
+                paths += 1;
+                show(entry);
+            }
+        })
+        .map_err(not_to_its_end)?;
+        if let Some((_, error)) = from.lost.into_iter().next() {
+            return Err(not_to_its_end(error));
+        }
         warnings.extend(from.warnings);
         Ok(Listed {
             snapshot: source.chosen.name(),
@@ -71,58 +76,101 @@ pub async fn ls(
 #[derive(Default)]
 pub(super) struct Origin {
     pub(super) warnings: Vec<String>,
+    /// Volumes that do not read to their end, and why.
+    pub(super) lost: Vec<(String, ListError)>,
 }
 
 /// Why a listing ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    /// An object does not open.
+    /// An object does not open, or the index does not read to its end.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The index does not read to its end.
-    #[error(transparent)]
-    Index(#[from] IndexError),
     /// The data does not read to its end.
     #[error(transparent)]
     Tar(#[from] TarError),
 }
 
-/// Shows each path of the index, or of the data.
+/// Shows each path of the index, or of the data. Both have the same paths in the same order: where the index breaks off,
+/// the data goes on.
 pub(super) fn each(
     source: &Source,
     show: &mut dyn FnMut(&SnapshotEntry),
 ) -> Result<Origin, ListError> {
     let mut origin = Origin::default();
-    match source.index() {
-        Ok(Some(mut index)) => {
-            while let Some(record) = index.reader.next_record()? {
-                if let IndexRecord::Entry(entry) = record {
-                    show(&entry);
-                }
-            }
-            origin.warnings.extend(index.check.fault());
+    let mut shown = 0;
+    match of_index(source, &mut shown, show) {
+        Ok(Some(fault)) => {
+            origin.warnings.extend(fault);
             return Ok(origin);
         }
         Ok(None) => {}
-        Err(error @ SourceError::Open { .. }) => return Err(error.into()),
-        Err(error) if is_network(&error) => return Err(error.into()),
+        Err(error) if is_network(&error) || is_about_keys(&error) => return Err(error.into()),
         Err(error) => origin.warnings.push(format!(
             "the index cannot be used, the data itself is read: {}",
             with_causes(&error)
         )),
     }
+    let mut before = shown;
     for number in 1..=source.volumes() {
-        let volume = source.volume(number)?;
-        let mut tar = TarReader::new(volume.tar);
-        while let Some(member) = tar.next_member()? {
-            match entry_of(&member, number, &mut tar)? {
-                Ok(entry) => show(&entry),
-                Err(warning) => origin.warnings.extend(warning),
+        let read = of_volume(
+            source,
+            number,
+            &mut origin,
+            &mut |entry| match before.checked_sub(1) {
+                Some(less) => before = less,
+                None => show(entry),
+            },
+        );
+        match read {
+            Ok(()) => {}
+            Err(error) if is_network(&error) || is_about_keys(&error) => return Err(error),
+            // The next one is another object.
+            Err(error) => {
+                origin.lost.push((source.volume_name(number), error));
+                // How many of its paths were shown before is not known: twice is better than never.
+                before = 0;
             }
         }
-        origin.warnings.extend(volume.check.fault());
     }
     Ok(origin)
+}
+
+/// Shows the paths of the index and counts them; what is wrong about its object, or `None` where it has none by nature.
+fn of_index(
+    source: &Source,
+    shown: &mut u64,
+    show: &mut dyn FnMut(&SnapshotEntry),
+) -> Result<Option<Option<String>>, SourceError> {
+    let Some(mut index) = source.index()? else {
+        return Ok(None);
+    };
+    while let Some(record) = index.reader.next_record()? {
+        if let IndexRecord::Entry(entry) = record {
+            *shown += 1;
+            show(&entry);
+        }
+    }
+    Ok(Some(index.check.fault()))
+}
+
+/// Shows the paths of a volume.
+fn of_volume(
+    source: &Source,
+    number: u32,
+    origin: &mut Origin,
+    show: &mut dyn FnMut(&SnapshotEntry),
+) -> Result<(), ListError> {
+    let volume = source.volume(number)?;
+    let mut tar = TarReader::new(volume.tar);
+    while let Some(member) = tar.next_member()? {
+        match entry_of(&member, number, &mut tar)? {
+            Ok(entry) => show(&entry),
+            Err(warning) => origin.warnings.extend(warning),
+        }
+    }
+    origin.warnings.extend(volume.check.fault());
+    Ok(())
 }
 
 /// `member` as an index would have it; or what is wrong about its name, if anything is.

@@ -1,27 +1,32 @@
 //! `backup drill`: restores the newest snapshot for practice, looks at what came out, and cleans up.
 //!
 //! - Every file is compared with the index, as any restore does.
-//! - Databases of SQLite are asked whether they are whole.
-//! - What stands on this host and is older than the snapshot must be what was restored. Databases are left out of that:
+//! - Databases of SQLite are asked whether they are whole. One that was not when the snapshot was made, and was told so then,
+//!   is as it was stored.
+//! - What stands on the host that made the snapshot, and is older, must be what was restored. Databases are left out of that:
 //!   they are stored as a consistent copy, which need not be the same bytes.
 //!
 //! The scratch folder lies in our own one, is locked while it is used, and goes whatever happens; one that a killed run
 //! left goes with the next command that looks for it ([`sweep`]): it holds everything in the clear.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chrono::TimeDelta;
 use rustix::fs::{FlockOperation, flock};
 
-use super::catalog::Catalog;
+use super::catalog::{AHEAD, Catalog, Snapshot};
+use super::contents::each;
 use super::entry::Digest;
 use super::extract::{Extracted, hash};
 use super::restore::{RestoreOptions, Restored, blocking, restore};
 use super::settings::BackupSettings;
-use super::source::{Chosen, Which};
+use super::source::{Chosen, Source, Which, failure};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -32,6 +37,9 @@ const PREFIX: &str = "drill-";
 
 /// The first bytes of every SQLite database.
 const SQLITE: &[u8; 16] = b"SQLite format 3\0";
+
+/// No database is shorter: SQLite's smallest page.
+const SMALLEST: u64 = 512;
 
 /// How a drill went.
 #[derive(Debug)]
@@ -73,17 +81,13 @@ pub async fn drill(
         dry_run: false,
         overwrite: false,
     };
-    let restored = restore(settings, catalog, options, reporter, cancel).await?;
+    let restored = restore(settings, catalog, options, Arc::clone(&reporter), cancel).await?;
     let compare = Compare {
         root: scratch.target(),
         workspace: settings.workspace.clone(),
         state_dir: settings.state_dir.clone(),
         before_ns: match &chosen {
-            Chosen::Snapshot(snapshot) => snapshot
-                .manifest
-                .started_at
-                .timestamp_nanos_opt()
-                .map(i128::from),
+            Chosen::Snapshot(snapshot) => before_ns(settings, snapshot),
             Chosen::Legacy(_) => None,
         },
         cancel: cancel.clone(),
@@ -100,22 +104,18 @@ pub async fn drill(
         databases: 0,
         compared: found.compared,
     };
-    let noted = &mut drilled.restored.done;
+    // The restore was asked for it by name.
+    let newer = which.warnings(settings, catalog);
+    drilled.restored.warnings.splice(0..0, newer);
     for (path, message) in &found.bad {
-        noted.note(path, message);
+        drilled.restored.done.note(path, message);
     }
-    for path in &found.databases {
-        if cancel.is_stopped() {
-            return Err(cancel.failure());
-        }
-        drilled.databases += 1;
-        let shown = path.strip_prefix(scratch.target()).unwrap_or(path);
-        if let Some(problem) = integrity::problem(path).await {
-            drilled.restored.done.note(
-                &shown.display().to_string(),
-                &format!("the database is not whole: {problem}"),
-            );
-        }
+    let broken = drilled.ask(&found.databases, &scratch, cancel).await?;
+    if !broken.is_empty() {
+        let which = Which::Name(chosen.name());
+        let source = Source::choose(settings, catalog, &which, reporter, cancel)?;
+        let known = known_problems(source, cancel).await?;
+        drilled.tell_broken(broken, &known);
     }
     blocking(move || {
         scratch.remove().map_err(|error| {
@@ -125,6 +125,40 @@ pub async fn drill(
     })
     .await?;
     Ok(drilled)
+}
+
+/// Live files that are older than this are what was stored, when they stand on the host that made the snapshot. Its time is
+/// the storage's and theirs this host's: what the two differ by now is taken off, and a margin, for then it was not the same.
+fn before_ns(settings: &BackupSettings, snapshot: &Snapshot) -> Option<i128> {
+    if snapshot.manifest.host != settings.host {
+        return None;
+    }
+    let skew = match settings.provider.clock() {
+        Some(clock) => clock.signed_duration_since(settings.clock.now()).abs(),
+        None => TimeDelta::zero(),
+    };
+    let before = snapshot.manifest.started_at.checked_sub_signed(AHEAD)?;
+    let before = before.checked_sub_signed(skew)?;
+    before.timestamp_nanos_opt().map(i128::from)
+}
+
+/// The archive paths of files that were not whole when the snapshot was made.
+async fn known_problems(source: Source, cancel: &Cancel) -> Outcome<BTreeSet<Vec<u8>>> {
+    let cancel = cancel.clone();
+    blocking(move || {
+        let mut known = BTreeSet::new();
+        let read = each(&source, &mut |entry| {
+            if entry.problem.is_some() {
+                known.insert(entry.path.as_bytes().to_vec());
+            }
+        });
+        let message = "could not look up what was whole when the snapshot was made";
+        match read {
+            Ok(_) => Ok(known),
+            Err(error) => Err(failure(message.to_owned(), error, &cancel)),
+        }
+    })
+    .await
 }
 
 /// A folder that goes when it is dropped.
@@ -242,7 +276,7 @@ struct Compare {
     root: PathBuf,
     workspace: PathBuf,
     state_dir: PathBuf,
-    /// When the snapshot was begun.
+    /// What was last changed before is as it was stored; `None` where nothing is known to be.
     before_ns: Option<i128>,
     cancel: Cancel,
     found: Found,
@@ -258,10 +292,11 @@ impl Compare {
         open_up(&self.root)?;
         let mut waiting = vec![self.root.clone()];
         while let Some(folder) = waiting.pop() {
-            if self.cancel.is_stopped() {
-                break;
-            }
             for entry in fs::read_dir(&folder)? {
+                // Whoever called asks as well, and takes this for no result.
+                if self.cancel.is_stopped() {
+                    return Ok(self.found);
+                }
                 let entry = entry?;
                 let kind = entry.file_type()?;
                 if kind.is_dir() {
@@ -281,7 +316,7 @@ impl Compare {
         (&mut file)
             .take(SQLITE.len() as u64)
             .read_to_end(&mut head)?;
-        if head == SQLITE {
+        if head == SQLITE && file.metadata()?.len() >= SMALLEST {
             self.found.databases.push(path.to_owned());
             return Ok(());
         }
@@ -338,7 +373,52 @@ impl Compare {
     }
 }
 
+/// A database that is not whole: its path in the snapshot, and why.
+type Broken = (PathBuf, String);
+
 impl Drilled {
+    /// Asks the databases whether they are whole.
+    ///
+    /// # Errors
+    /// When the run was stopped, also before: what was not looked at proves nothing.
+    async fn ask(
+        &mut self,
+        databases: &[PathBuf],
+        scratch: &Scratch,
+        cancel: &Cancel,
+    ) -> Outcome<Vec<Broken>> {
+        let mut broken = Vec::new();
+        for path in databases {
+            if cancel.is_stopped() {
+                return Err(cancel.failure());
+            }
+            self.databases += 1;
+            if let Some(problem) = integrity::problem(path).await {
+                let inside = path.strip_prefix(scratch.target()).unwrap_or(path);
+                broken.push((inside.to_owned(), problem));
+            }
+        }
+        match cancel.is_stopped() {
+            true => Err(cancel.failure()),
+            false => Ok(broken),
+        }
+    }
+
+    /// Takes in which databases are not whole: those that were `known` not to be are as they were stored.
+    fn tell_broken(&mut self, broken: Vec<Broken>, known: &BTreeSet<Vec<u8>>) {
+        for (path, problem) in broken {
+            let shown = path.display();
+            if known.contains(path.as_os_str().as_bytes()) {
+                self.restored.warnings.push(format!(
+                    "the database `{shown}` is not whole, and was not when the snapshot was made: {problem}"
+                ));
+            } else {
+                let message = format!("the database is not whole: {problem}");
+                self.restored.done.note(&shown.to_string(), &message);
+            }
+        }
+    }
+
     /// What was done and what is bad.
     pub fn done(&self) -> &Extracted {
         &self.restored.done

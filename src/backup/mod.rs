@@ -41,6 +41,7 @@
 //! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
 //! - [`spelling`]: how paths are shown, and read back from what is typed.
 //! - [`status`]: how backups stand.
+//! - `target`: the folder that is restored into.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
 //! - [`verify`]: proves that snapshots are whole, as deeply as asked.
 //!
@@ -86,6 +87,7 @@ pub mod sink;
 pub mod source;
 pub mod spelling;
 pub mod status;
+mod target;
 mod unlisted;
 pub mod untar;
 pub mod verify;

@@ -1,5 +1,5 @@
 //! Makes a snapshot, readable from top to bottom: lock, clean what failed runs left, look, name, record the intent, write data
-//! and index, check that they are there, write the manifest only if absent, read it back, prune.
+//! and index, check that all of it is there, write the manifest only if absent, read it back, look again, prune.
 //!
 //! The manifest is what makes a snapshot exist, so everything before it can fail at any point and nothing is listed; what it
 //! leaves is removed in this run if possible, else by the next, exactly by the intent. Pruning begins only after the manifest
@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use ows_providers::{Entry, ErrorKind, Provider, RelPath};
 use serde::Serialize;
 
-use super::catalog::{Catalog, read_whole};
+use super::catalog::{Catalog, Snapshot, faults, read_whole};
 use super::database::Spool;
 use super::gzip::default_threads;
 use super::heartbeat::Beat;
@@ -30,7 +30,7 @@ use super::scan::{FoundKind, LeftOut, Scan, ScanOptions};
 use super::seal::Seal;
 use super::settings::BackupSettings;
 use super::sink::{Cut, ProviderSink, SinkParts, put_new};
-use super::{drill, recover, run};
+use super::{catalog, drill, recover, run};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::pattern::Patterns;
@@ -40,6 +40,9 @@ use crate::state::{BackupIntentId, State};
 
 /// How far the clocks of host and provider may be apart before a person hears of it.
 const CLOCKS_APART: i64 = 60;
+
+/// So many other hosts are named, those of the newest snapshots.
+const MOST_HOSTS: usize = 3;
 
 /// How long a run that failed or was stopped goes on tidying up.
 const TIDYING: Duration = Duration::from_secs(5);
@@ -85,8 +88,31 @@ pub struct Made {
     pub sqlite_unverified: u64,
     /// Items that do not exist.
     pub missing_items: Vec<String>,
+    /// What was left out on purpose.
+    pub left_out: Counted,
     /// What was pruned afterwards.
     pub pruned: Pruned,
+}
+
+/// How much was left out on purpose, by why. Mount points that were not followed are named one by one instead, as warnings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// Sockets, named pipes and devices.
+    pub special: u64,
+    /// Files and folders that a pattern of `exclude` names; a folder counts as one.
+    pub excluded: u64,
+    /// Folders whose contents a `CACHEDIR.TAG` declares to be a cache.
+    pub caches: u64,
+}
+
+impl From<&LeftOut> for Counted {
+    fn from(left_out: &LeftOut) -> Self {
+        Self {
+            special: left_out.special,
+            excluded: left_out.excluded,
+            caches: left_out.caches,
+        }
+    }
 }
 
 impl Made {
@@ -115,10 +141,15 @@ pub async fn now(
     report.dry_run = options.dry_run;
     let mut made = Made::default();
     settings.counter.reset();
-    let result = match options.dry_run {
-        true => dry_run(settings, &cancel, &mut report, &mut made).await,
-        false => locked(settings, options, reporter, &cancel, &mut report, &mut made).await,
+    let teller = Arc::clone(&reporter);
+    let work = async {
+        match options.dry_run {
+            true => dry_run(settings, &cancel, &mut report, &mut made).await,
+            false => locked(settings, options, reporter, &cancel, &mut report, &mut made).await,
+        }
     };
+    let result = run::telling(work, settings, &teller).await;
+    let result = result.map_err(|failure| run::waited_for(failure, settings));
     report.api_calls = (&settings.counter.counts()).into();
     report.bytes.up = settings.counter.counts().bytes_up;
     report.bytes.down = settings.counter.counts().bytes_down;
@@ -152,6 +183,8 @@ async fn locked(
     };
     backup.beat(Beat::Start, report).await;
     let result = backup.whole(report, made).await;
+    // Before anything else is asked of the storage.
+    let result = result.map_err(|failure| run::waited_for(failure, settings));
     let is_made = made.snapshot.is_some();
     let beat = match is_made {
         true => Beat::Success,
@@ -199,7 +232,7 @@ impl Backup<'_> {
                 begun.started_at,
             )
             .await?;
-        let missed = newly_missing(&begun, &self.settings.profile);
+        let missed = newly_missing(&begun, self.settings);
         let mut manifest_sent = false;
         let stored = self.store(begun, intent, &mut manifest_sent, report).await;
         let stored = match stored {
@@ -213,7 +246,7 @@ impl Backup<'_> {
         };
         tell_made(&stored.manifest, made, report);
         self.state.resolve_backup_intent(intent).await?;
-        tell_left_out(&stored.left_out, report);
+        tell_left_out(&stored.left_out, made, report);
         if !stored.manifest.encryption.is_on() {
             tell_secrets(&stored.secrets, report);
         }
@@ -350,6 +383,8 @@ impl Backup<'_> {
             problems: written.problems,
             previous,
         };
+        self.bounded(require_there(provider.as_ref(), &manifest))
+            .await?;
         *manifest_sent = true;
         self.bounded(write_manifest(provider.as_ref(), &manifest))
             .await?;
@@ -368,7 +403,7 @@ impl Backup<'_> {
             settle(provider, self.state, &remote.id).await
         };
         match tokio::time::timeout(TIDYING, settling).await {
-            Ok(Ok(settled)) if settled.problems.is_empty() => {}
+            // Those of earlier runs were told before.
             Ok(Ok(settled)) => report.warnings.extend(settled.problems),
             Ok(Err(failure)) => tracing::debug!(%failure, "the next run tidies up"),
             Err(_) => tracing::debug!("the next run tidies up"),
@@ -380,6 +415,7 @@ impl Backup<'_> {
         let provider = self.settings.provider.as_ref();
         let work = async {
             let catalog = Catalog::read(provider, Some(self.state)).await?;
+            require_whole(&catalog, stored.manifest.snapshot)?;
             let just_made = Some(stored.manifest.snapshot);
             if let Some(shrink) = shrink(&catalog, self.settings, self.state, just_made).await? {
                 return Err(
@@ -472,6 +508,24 @@ impl Work {
     }
 }
 
+/// Looks once more at all that the manifest is going to name. Each object was looked at when it was stored, but that may be days
+/// ago, and what has no manifest is removed by whoever takes it for left over.
+async fn require_there(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
+    let mut folder = catalog::list(provider).await?;
+    let objects = folder.snapshots.remove(&manifest.snapshot);
+    match faults(manifest, &objects.unwrap_or_default()).first() {
+        None => Ok(()),
+        Some((name, fault)) => Err(Failure::failed(format!(
+            "an object of the snapshot is not there as it was stored: {fault}"
+        ))
+        .with_path(name.clone())
+        .with_hint(
+            "something else removed or replaced it while the backup was made, such as `ows backup prune --unlisted` on \
+             another host; no snapshot was made, run again",
+        )),
+    }
+}
+
 /// Stores the manifest only if absent, and reads it back. An answer that was lost is no failure when what is there is ours.
 async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
     let failed = |message: &str| {
@@ -493,6 +547,20 @@ async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome
             "the manifest is not what was stored when it is read back",
         )),
         (Ok(_), Err(error)) => Err(failed("could not read the manifest back").with_source(error)),
+    }
+}
+
+/// The listing that is read for pruning also shows whether the new snapshot is whole, now that everybody can see that it exists.
+fn require_whole(catalog: &Catalog, name: SnapshotName) -> Outcome<()> {
+    let found = catalog.find(name).map(Snapshot::faults);
+    match found.unwrap_or_default().first() {
+        None => Ok(()),
+        Some((object, fault)) => Err(Failure::new(
+            FailureKind::Partial,
+            format!("the snapshot `{name}` was made and is not whole any more: {fault}"),
+        )
+        .with_path(object.clone())
+        .with_hint("something else removed or replaced it; nothing was pruned, run again")),
     }
 }
 
@@ -550,7 +618,7 @@ async fn dry_run(
         return Err(cancel.failure());
     }
     (made.files, made.bytes_read) = (files, bytes);
-    tell_left_out(&left_out, report);
+    tell_left_out(&left_out, made, report);
     Ok(())
 }
 
@@ -596,9 +664,9 @@ async fn spool(settings: &BackupSettings, report: &mut Report) -> Option<Spool> 
     None
 }
 
-/// Items that the last snapshot of the profile held and that are gone.
-fn newly_missing(begun: &Begun, profile: &str) -> Vec<String> {
-    let last = begun.catalog.latest(profile, false);
+/// Items that the last snapshot of the profile held and that are gone. A plain one that somebody planted hides none.
+fn newly_missing(begun: &Begun, settings: &BackupSettings) -> Vec<String> {
+    let last = begun.catalog.latest(&settings.profile, settings.encrypts());
     let missing = begun.items.missing.iter().map(|item| item.name());
     missing
         .filter(|name| last.is_some_and(|last| last.manifest.items.iter().any(|held| held == name)))
@@ -613,7 +681,7 @@ fn tell_settled(settled: Settled, report: &mut Report) {
             "removed what failed runs had left"
         );
     }
-    report.warnings.extend(settled.problems);
+    report.warnings.extend(settled.warnings());
 }
 
 fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Report) {
@@ -627,16 +695,7 @@ fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Repor
             ));
         }
     }
-    let other = catalog
-        .latest(&settings.profile, false)
-        .filter(|latest| latest.manifest.host != settings.host);
-    if let Some(other) = other {
-        report.warnings.push(format!(
-            "the last snapshot of the profile \"{}\" was made by the host \"{}\", this one is \"{}\": two hosts in one \
-             profile prune each other's snapshots; give each its own `profile`",
-            settings.profile, other.manifest.host, settings.host
-        ));
-    }
+    report.warnings.extend(warn_of_others(catalog, settings));
     report
         .warnings
         .extend(catalog.warn_of_future(&settings.profile));
@@ -654,6 +713,33 @@ fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Repor
             unlisted.objects.len()
         ));
     }
+}
+
+/// A warning when another host has snapshots in the profile, whether the newest one or not: each prunes the other's.
+fn warn_of_others(catalog: &Catalog, settings: &BackupSettings) -> Option<String> {
+    let mut others: Vec<String> = Vec::new();
+    for snapshot in catalog.of_profile(&settings.profile, false) {
+        let host = format!("\"{}\"", snapshot.manifest.host);
+        if snapshot.manifest.host != settings.host && !others.contains(&host) {
+            others.push(host);
+        }
+    }
+    let more = others.len().saturating_sub(MOST_HOSTS);
+    others.truncate(MOST_HOSTS);
+    if more > 0 {
+        others.push(format!("{more} more"));
+    }
+    let hosts = match others.as_slice() {
+        [] => return None,
+        [only] => format!("the host {only}"),
+        [first @ .., last] => format!("the hosts {} and {last}", first.join(", ")),
+    };
+    Some(format!(
+        "snapshots of the profile \"{}\" were also made by {hosts}, this one is \"{}\": two hosts in one profile prune \
+         each other's snapshots; give each its own `profile`. Where it is only a new name of this host, the warning ends \
+         when the old snapshots are pruned",
+        settings.profile, settings.host
+    ))
 }
 
 fn tell_missing(items: &Items, made: &mut Made, report: &mut Report) {
@@ -721,7 +807,8 @@ fn tell_secrets(secrets: &SecretFiles, report: &mut Report) {
     }
 }
 
-fn tell_left_out(left_out: &LeftOut, report: &mut Report) {
+fn tell_left_out(left_out: &LeftOut, made: &mut Made, report: &mut Report) {
+    made.left_out = left_out.into();
     let more = left_out
         .mounts
         .saturating_sub(left_out.mount_paths.len() as u64);

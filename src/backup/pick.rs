@@ -15,7 +15,7 @@ use super::entry::{
     ArchivePath, AskedPath, BLOCK_BYTES, EntryKind, Place, RestartPoints, SnapshotEntry,
 };
 use super::extract::{ExtractError, Extractor, with_causes};
-use super::index::{IndexError, IndexRecord};
+use super::index::IndexRecord;
 use super::ranged::{Ranged, Reach};
 use super::seal::Unsealed;
 use super::source::{Counted, Index, Source, SourceError, is_network};
@@ -32,6 +32,8 @@ pub struct Picked {
     /// In the order of the archive.
     pub entries: Vec<SnapshotEntry>,
     tables: BTreeMap<u32, RestartPoints>,
+    /// Some are other names of files that were not asked for, and became files of their own.
+    pub has_links_out: bool,
     /// What is wrong about the index's object.
     pub fault: Option<String>,
 }
@@ -60,8 +62,8 @@ impl Picked {
 }
 
 /// Reads the index and picks `only` and what lies below. `None` when these are too many, or not to be reached.
-pub fn pick(source: &Source, only: &[AskedPath]) -> Result<Option<Picked>, PickError> {
-    let Some(index) = source.index().map_err(PickError::Source)? else {
+pub fn pick(source: &Source, only: &[AskedPath]) -> Result<Option<Picked>, SourceError> {
+    let Some(index) = source.index()? else {
         return Ok(None);
     };
     let Some(mut picked) = gather(index, |entry| {
@@ -78,13 +80,14 @@ pub fn pick(source: &Source, only: &[AskedPath]) -> Result<Option<Picked>, PickE
         })
         .collect();
     if !outside.is_empty() {
-        let Some(index) = source.index().map_err(PickError::Source)? else {
+        let Some(index) = source.index()? else {
             return Ok(None);
         };
         let Some(first) = gather(index, |entry| outside.contains(&entry.path))? else {
             return Ok(None);
         };
         become_files(&mut picked, &first.entries);
+        picked.has_links_out = true;
     }
     Ok(picked.is_reachable().then_some(picked))
 }
@@ -93,35 +96,25 @@ pub fn pick(source: &Source, only: &[AskedPath]) -> Result<Option<Picked>, PickE
 pub fn pick_lost(
     source: &Source,
     entries: Vec<SnapshotEntry>,
-) -> Result<Option<Picked>, PickError> {
-    let Some(index) = source.index().map_err(PickError::Source)? else {
+) -> Result<Option<Picked>, SourceError> {
+    let Some(index) = source.index()? else {
         return Ok(None);
     };
     let picked = gather(index, |_| false)?.map(|tables| Picked { entries, ..tables });
     Ok(picked.filter(Picked::is_reachable))
 }
 
-/// Why nothing can be picked.
-#[derive(Debug, thiserror::Error)]
-pub enum PickError {
-    /// The index does not open.
-    #[error(transparent)]
-    Source(SourceError),
-    /// It does not read to its end.
-    #[error(transparent)]
-    Index(IndexError),
-}
-
 fn gather(
     mut index: Index,
     wanted: impl Fn(&SnapshotEntry) -> bool,
-) -> Result<Option<Picked>, PickError> {
+) -> Result<Option<Picked>, SourceError> {
     let mut picked = Picked {
         entries: Vec::new(),
         tables: BTreeMap::new(),
+        has_links_out: false,
         fault: None,
     };
-    while let Some(record) = index.reader.next_record().map_err(PickError::Index)? {
+    while let Some(record) = index.reader.next_record()? {
         match record {
             IndexRecord::Entry(entry) if wanted(&entry) => {
                 picked.entries.push(entry);
@@ -180,15 +173,27 @@ pub fn restore(
         }
     }
     let mut opened: Option<(u32, Volume)> = None;
+    // Those that do not open, and why: each is tried once, whatever lies in it.
+    let mut closed: BTreeMap<u32, String> = BTreeMap::new();
     let mut waiting = VecDeque::from(spans(picked));
     while let Some(span) = waiting.pop_front() {
         let mut progress = Progress::default();
+        if let Some(why) = closed.get(&span.volume) {
+            note_all(picked, &span, why, extractor);
+            continue;
+        }
         let volume = match opened.take() {
             Some((number, volume)) if number == span.volume => Ok(volume),
             _ => source.pieces(snapshot, span.volume),
         };
         let result = match volume {
-            Err(error) => Err(SpanError::Data(io::Error::other(error))),
+            Err(error) if is_network(&error) => Err(SpanError::Data(io::Error::other(error))),
+            Err(error) => {
+                let why = with_causes(&error);
+                note_all(picked, &span, &why, extractor);
+                closed.insert(span.volume, why);
+                continue;
+            }
             Ok(mut volume) => {
                 let result = restore_span(picked, &span, &mut volume, extractor, &mut progress);
                 // After damage the next span begins with a new reader: this one stays broken.
@@ -226,6 +231,13 @@ pub fn restore(
         }
     }
     Ok(())
+}
+
+/// Reports each file of a span.
+fn note_all(picked: &Picked, span: &Span, why: &str, extractor: &mut Extractor<'_>) {
+    for number in &span.entries {
+        extractor.note(&picked.entries[*number].path.to_string(), why);
+    }
 }
 
 /// How far a span has come.

@@ -2,8 +2,8 @@
 //! of everything. The command line and the daemon call them.
 //!
 //! What was proven is remembered on this host. Where that cannot be written (another's disk, a rescue system) the proof
-//! holds all the same, and a warning says so. What verify or drill finds damaged is not proven any more, whatever was found
-//! of it before; that it could not be looked at, for want of a key or of the network, takes nothing back.
+//! holds all the same, and a warning says so. What is found damaged is not proven any more, whatever was found of it before;
+//! that it could not be looked at, for want of a key or of the network, takes nothing back.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use ows_providers::RemoteIdentity;
 
 use super::catalog::Catalog;
 use super::drill::{Drilled, drill, sweep};
-use super::extract::{Bad, INCOMPLETE};
+use super::extract::Bad;
 use super::restore::{RestoreOptions, Restored, blocking, restore};
 use super::run;
 use super::settings::BackupSettings;
@@ -22,19 +22,24 @@ use crate::error::{Failure, FailureKind, Outcome};
 use crate::report::{PathProblem, Report, Reporter};
 use crate::state::{BackupProof, State};
 
+/// The command that verifies.
+pub(super) const VERIFY: &str = "backup verify";
+
 /// What is recorded for a drill that found nothing.
 pub const DRILL: &str = "drill";
 
 /// The proof that says most, of those the newest: that everything can be restored comes before that the objects are those
-/// that were stored, and this before that they are there. A newer one that says less hides none that says more.
+/// that were stored. A newer one that says less hides none that says more, and that the objects are there says nothing of
+/// what is in them.
 pub fn strongest(proofs: impl IntoIterator<Item = BackupProof>) -> Option<BackupProof> {
     let depth = |proof: &BackupProof| match proof.level.as_str() {
-        DRILL | "read" => 3,
-        "hash" => 2,
-        "list" => 1,
+        DRILL | "read" => 2,
+        "hash" => 1,
         _ => 0,
     };
-    (proofs.into_iter()).max_by_key(|proof| (depth(proof), proof.proven_at))
+    (proofs.into_iter())
+        .filter(|proof| depth(proof) > 0)
+        .max_by_key(|proof| (depth(proof), proof.proven_at))
 }
 
 /// How a command ended: the report is complete in either case.
@@ -56,7 +61,7 @@ pub async fn verify_command(
     reporter: Arc<dyn Reporter>,
     cancel: Cancel,
 ) -> Finished<Vec<Verified>> {
-    let command = Command::new("backup verify", settings, cancel);
+    let command = Command::new(VERIFY, settings, cancel);
     let cancel = &command.cancel.clone();
     command
         .run(async |catalog| {
@@ -93,6 +98,7 @@ pub async fn restore_command(
     let mut command = Command::new("backup restore", settings, cancel);
     command.report.dry_run = options.dry_run;
     command.is_remembered = is_proof;
+    command.is_cached = true;
     let cancel = &command.cancel.clone();
     command
         .run(async |catalog| restore(settings, catalog, options, reporter, cancel).await)
@@ -142,6 +148,8 @@ struct Command<'a> {
     cancel: Cancel,
     report: Report,
     is_remembered: bool,
+    /// Manifests that this host has read before are taken as they were read.
+    is_cached: bool,
 }
 
 impl<'a> Command<'a> {
@@ -152,6 +160,8 @@ impl<'a> Command<'a> {
             cancel,
             report: Report::new(name),
             is_remembered: true,
+            // What is proven is proven of what is stored.
+            is_cached: false,
         }
     }
 
@@ -201,9 +211,12 @@ impl<'a> Command<'a> {
         })
         .await?;
         let provider = self.settings.provider.as_ref();
-        // Manifests that this host has read before need not be read again; a damaged database keeps nobody from them.
-        let state = State::open_existing(&self.settings.own_dir).await;
-        let state = state.ok().flatten();
+        // A damaged database keeps nobody from the snapshots.
+        let state = match self.is_cached {
+            true => State::open_existing(&self.settings.own_dir).await.ok(),
+            false => None,
+        };
+        let state = state.flatten();
         let reading = self
             .cancel
             .unless_stopped(Catalog::read(provider, state.as_ref()))
@@ -342,7 +355,8 @@ impl Findings for Restored {
 
     fn disproven(&self) -> Vec<String> {
         // What stood in the way in a folder of the user's says nothing about the snapshot.
-        Vec::new()
+        let damaged = self.is_damaged.then(|| self.snapshot.clone());
+        damaged.into_iter().collect()
     }
 }
 
@@ -373,14 +387,8 @@ impl Findings for Drilled {
     }
 
     fn disproven(&self) -> Vec<String> {
-        let done = self.done();
-        // A file that was not readable when the snapshot was made is as it was stored.
-        let is_damage = |bad: &Bad| bad.message != INCOMPLETE;
-        let is_damaged = done.bad.iter().any(is_damage) || done.bad_count > done.bad.len() as u64;
-        is_damaged
-            .then(|| self.restored.snapshot.clone())
-            .into_iter()
-            .collect()
+        // A database that is not whole, or something else on this host: each file is as it was stored all the same.
+        self.restored.disproven()
     }
 }
 

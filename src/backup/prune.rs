@@ -4,6 +4,8 @@
 //!   manifest cannot be used, and what is none of ours stay whatever the rules say.
 //! - A snapshot whose objects are not all there stays and takes part in no rule: it fills no bucket, so that it pushes no
 //!   good one out.
+//! - On a host that encrypts, a plain snapshot stays and takes part in no rule either: whoever can write to the storage puts
+//!   one there without any key, and a few of them would push out every good one.
 //! - While there is a snapshot whose manifest the storage does not hand out, no snapshot goes: it may be the newest one.
 //! - The manifest goes first, then the data: at no moment is a snapshot listed that is not whole. Before that, its objects
 //!   are recorded as an intent, so that a killed run's leftovers are removed by the next one.
@@ -141,6 +143,15 @@ impl PrunePlan {
             name: snapshot.name.to_string(),
             reasons: vec![
                 "not all of its objects are there: look at it before you remove it".to_owned(),
+            ],
+        }));
+        let (whole, plain): (Vec<_>, Vec<_>) = whole
+            .into_iter()
+            .partition(|snapshot| snapshot.manifest.encryption.is_on() || !settings.encrypts());
+        self.kept.extend(plain.into_iter().map(|snapshot| Kept {
+            name: snapshot.name.to_string(),
+            reasons: vec![
+                "not encrypted, and this host encrypts: look at it before you remove it".to_owned(),
             ],
         }));
         let times = whole
@@ -366,6 +377,7 @@ async fn command(
     let work = pruning.whole(options, report, pruned);
     let result = cancel.unless_stopped(work).await;
     let result = result.unwrap_or_else(|| Err(cancel.failure()));
+    let result = result.map_err(|failure| run::waited_for(failure, settings));
     if !options.dry_run {
         let ended = run::Ended {
             settings,

@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cap_std::ambient_authority;
@@ -29,6 +29,7 @@ use super::settings::BackupSettings;
 use super::source::{
     Chosen, ObjectCheck, Source, SourceError, Which, failure, is_about_keys, is_network,
 };
+use super::target::{aside_for, is_taken_back, look_at, make_private};
 use crate::cancel::Cancel;
 use crate::error::{Failure, Outcome};
 use crate::report::Reporter;
@@ -61,6 +62,9 @@ pub struct Restored {
     pub dry_run: bool,
     /// What was done, and what is bad.
     pub done: Extracted,
+    /// An object is not what was stored, or the index does not belong to the archive: nothing that was proven of the snapshot
+    /// before holds. What stood in the way in the target says less.
+    pub is_damaged: bool,
     /// What a person must know.
     pub warnings: Vec<String>,
 }
@@ -90,7 +94,8 @@ pub async fn restore(
         let name = source.chosen.name();
         settings.state_dir.join(".backup-restore").join(name)
     });
-    let warnings = source.chosen.warnings(settings);
+    let mut warnings = options.snapshot.warnings(settings, catalog);
+    warnings.extend(source.chosen.warnings(settings));
     let stopped = cancel.clone();
     blocking(move || {
         let mut job = Job {
@@ -99,6 +104,7 @@ pub async fn restore(
             target,
             warnings,
             faults: Vec::new(),
+            is_damaged: false,
             cancel: stopped,
         };
         job.run(now)
@@ -122,6 +128,9 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// What vouches for the files, and whether it is itself what the manifest names.
 type Vouching = (Option<Box<dyn Proof>>, Vec<ObjectCheck>);
 
+/// What the extractor says of a hard link to what it did not restore.
+const NO_SOURCE: &str = "the file that it is another name of was not restored";
+
 /// Said when the target is as it was.
 const NOTHING: &str = "nothing was restored";
 
@@ -134,18 +143,6 @@ fn add_hint(error: Failure, hint: &str) -> Failure {
     error.with_hint(hint)
 }
 
-/// Removes a new target that holds the mark of a partial restore and nothing else.
-fn is_taken_back(target: &Path) -> bool {
-    let is_mark = |entry: io::Result<fs::DirEntry>| {
-        entry.is_ok_and(|entry| entry.file_name().to_str() == Some(super::extract::PARTIAL))
-    };
-    fs::read_dir(target).is_ok_and(|mut entries| entries.all(is_mark))
-        && match fs::remove_file(target.join(super::extract::PARTIAL)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => false,
-            _ => fs::remove_dir(target).is_ok(),
-        }
-}
-
 struct Job {
     source: Source,
     options: RestoreOptions,
@@ -153,12 +150,14 @@ struct Job {
     warnings: Vec<String>,
     /// What is wrong about the whole.
     faults: Vec<String>,
+    /// What [`Restored::is_damaged`] says.
+    is_damaged: bool,
     cancel: Cancel,
 }
 
 impl Job {
     fn run(&mut self, now: DateTime<Utc>) -> Outcome<Restored> {
-        let is_new = self.look_at_target()?;
+        let is_new = look_at(&self.target, self.options.overwrite)?;
         let impaired = Impaired::default();
         if self.options.dry_run {
             let done = self.rehearse(&impaired)?;
@@ -181,7 +180,7 @@ impl Job {
         let target = Dir::open_ambient_dir(&self.target, ambient_authority()).map_err(unusable)?;
         let aside = match is_new {
             true => None,
-            false => Some(make_aside(&self.target, now).map_err(unusable)?),
+            false => Some(aside_for(&self.target, &target, now)?),
         };
         let aside_dir = aside.as_ref().map(|(_, dir)| dir);
         let result = self.extract(&target, aside_dir, picked, &impaired);
@@ -250,36 +249,9 @@ impl Job {
             replaced,
             dry_run: self.options.dry_run,
             done,
+            is_damaged: self.is_damaged,
             warnings,
         }
-    }
-
-    /// Whether the target holds nothing; refuses one that does, unless it may be overwritten.
-    fn look_at_target(&self) -> Outcome<bool> {
-        let shown = self.target.display();
-        let empty = match fs::read_dir(&self.target) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => {
-                return Err(
-                    Failure::usage(format!("cannot restore into `{shown}`")).with_source(error)
-                );
-            }
-        };
-        if empty || self.options.overwrite {
-            return Ok(empty);
-        }
-        let partial = fs::symlink_metadata(self.target.join(super::extract::PARTIAL)).is_ok();
-        let state = match partial {
-            true => "holds an earlier restore that did not end well",
-            false => "is not empty",
-        };
-        Err(
-            Failure::usage(format!("`{shown}` {state}; nothing was restored")).with_hint(format!(
-                "choose another folder with --to, or use --overwrite, which moves what it replaces aside to \
-                 `{shown}.replaced-<time>`"
-            )),
-        )
     }
 
     fn extract(
@@ -324,6 +296,7 @@ impl Job {
                 .map_err(|error| failed(&self.cancel, error));
         }
         let (proof, mut checks) = self.proof(impaired)?;
+        let has_proof = proof.is_some();
         options.proof = proof;
         let mut extractor =
             Extractor::new(target, options).map_err(|error| failed(&self.cancel, error))?;
@@ -335,13 +308,21 @@ impl Job {
         }
         self.rescue(&mut extractor)
             .map_err(|error| failed(&self.cancel, error))?;
-        let faults = std::mem::take(&mut self.faults);
-        for fault in (faults.into_iter()).chain(checks.iter().filter_map(ObjectCheck::fault)) {
-            extractor.note("", &fault);
+        let mut faults = std::mem::take(&mut self.faults);
+        faults.extend(checks.iter().filter_map(ObjectCheck::fault));
+        self.is_damaged |= !faults.is_empty();
+        for fault in &faults {
+            extractor.note("", fault);
         }
-        extractor
+        let mut done = extractor
             .finish()
-            .map_err(|error| failed(&self.cancel, error))
+            .map_err(|error| failed(&self.cancel, error))?;
+        if !self.options.only.is_empty() {
+            tell_links_out(&mut done);
+        }
+        // From where the archive is not what the index says, nothing vouches for the files.
+        self.is_damaged |= has_proof && done.unproven > 0;
+        Ok(done)
     }
 
     /// Restores what lies behind damage by its places, as far as the blocks there are whole.
@@ -368,7 +349,7 @@ impl Job {
 
     /// Restores one volume. Damage is noted, and the next one is another object; what ends the run is an error.
     fn volume(
-        &self,
+        &mut self,
         number: u32,
         extractor: &mut Extractor<'_>,
     ) -> Result<Option<ObjectCheck>, ExtractError> {
@@ -380,6 +361,7 @@ impl Job {
                     && !is_about_keys(&error)
                     && !matches!(error, SourceError::Thread(_)) =>
             {
+                self.is_damaged = true;
                 extractor.lose(&object, &error);
                 return Ok(None);
             }
@@ -396,6 +378,7 @@ impl Job {
         match extractor.volume(volume.tar) {
             Ok(()) => Ok(Some(volume.check)),
             Err(error @ ExtractError::Archive { .. }) if !is_network(&error) => {
+                self.is_damaged = true;
                 extractor.lose(&object, &error);
                 Ok(None)
             }
@@ -412,8 +395,13 @@ impl Job {
             return Ok(None);
         }
         match pick::pick(&self.source, &self.options.only) {
-            // Half of it in pieces takes longer than all of it at once.
-            Ok(Some(picked)) if picked.bytes() > snapshot.manifest.tar_size() / 2 => Ok(None),
+            // Half of it in pieces takes longer than all of it at once. But what is another name of a file that was not
+            // asked for is there only by its place.
+            Ok(Some(picked))
+                if picked.bytes() > snapshot.manifest.tar_size() / 2 && !picked.has_links_out =>
+            {
+                Ok(None)
+            }
             Ok(picked) => Ok(picked),
             Err(error) => self.without_index(error).map(|()| None),
         }
@@ -443,11 +431,10 @@ impl Job {
             let message = "the index could not be read".to_owned();
             return Err(failure(message, error, &self.cancel));
         }
+        let index_error = super::source::find(&error);
         // Nobody loses an index and finds another one by accident.
-        let exchanged = matches!(
-            super::source::find(&error),
-            Some(IndexError::Swapped { .. })
-        );
+        let exchanged = matches!(index_error, Some(IndexError::Swapped { .. }));
+        self.is_damaged |= !matches!(index_error, Some(IndexError::Newer { .. }));
         let warning = format!(
             "the index cannot be used, so nothing vouches for single files: {}",
             with_causes(&error)
@@ -483,12 +470,25 @@ impl Job {
             )
         })?;
         self.warnings.extend(from.warnings);
+        for (object, error) in from.lost {
+            done.note(&object, &with_causes(&error));
+        }
         for (only, met) in only.iter().zip(met) {
             if !met {
                 done.note_missing(&only.to_string());
             }
         }
         Ok(done)
+    }
+}
+
+/// Says what helps where the first name of a file was not restored: most often it was not asked for.
+fn tell_links_out(done: &mut Extracted) {
+    for bad in &mut done.bad {
+        if bad.message == NO_SOURCE {
+            bad.message
+                .push_str(": `ows backup ls` shows which it is, name it with --path too");
+        }
     }
 }
 
@@ -501,43 +501,5 @@ fn count(done: &mut Extracted, entry: &SnapshotEntry) {
         EntryKind::Dir => done.dirs += 1,
         EntryKind::Symlink { .. } => done.symlinks += 1,
         EntryKind::HardLink { .. } => done.hard_links += 1,
-    }
-}
-
-/// Makes the folder, for us alone, and what lies above it.
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        other => other,
-    }
-}
-
-/// A new folder beside the target, for what is replaced.
-fn make_aside(target: &Path, now: DateTime<Utc>) -> io::Result<(PathBuf, Dir)> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    // A target like `..` has no name that something could be put beside.
-    let target = fs::canonicalize(target)?;
-    let mut number = 1;
-    loop {
-        let mut name = target.clone().into_os_string();
-        name.push(format!(".replaced-{}", now.format("%Y%m%dT%H%M%SZ")));
-        if number > 1 {
-            name.push(format!("-{number}"));
-        }
-        let path = PathBuf::from(name);
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {
-                let dir = Dir::open_ambient_dir(&path, ambient_authority())?;
-                return Ok((path, dir));
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 100 => {
-                number += 1;
-            }
-            Err(error) => return Err(error),
-        }
     }
 }

@@ -1,18 +1,66 @@
 //! What every command that changes backups writes down: that it began, and how it ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 
 use super::settings::BackupSettings;
-use crate::error::{Failure, Outcome};
+use crate::error::{Failure, FailureKind, Outcome};
 use crate::ids::RunId;
-use crate::report::Report;
+use crate::report::{Report, Reporter};
 use crate::state::{BackupOutcome, State};
 
 /// How long a command that has ended waits for the storage to say who it is, and for the database: a run that was stopped
 /// must not hang on what it was stopped for.
 const CLOSING: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a call is being repeated, and after how many looks in a row a person hears of it: calls
+/// are repeated for minutes, and contents for hours, but most of what fails once works the next moment.
+const LOOKS: Duration = Duration::from_secs(1);
+const TOLD_AFTER: u32 = 3;
+
+/// Does `work`, and tells `reporter` when the storage has not answered as it should for a while.
+pub(super) async fn telling<T>(
+    work: impl Future<Output = T>,
+    settings: &BackupSettings,
+    reporter: &Arc<dyn Reporter>,
+) -> T {
+    let last_failure = settings.counter.last_failure();
+    let mut looks = 0;
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = tokio::time::sleep(LOOKS) => {}
+        }
+        let Some(why) = last_failure.get() else {
+            looks = 0;
+            continue;
+        };
+        looks += 1;
+        if looks == TOLD_AFTER {
+            reporter.warning(&format!(
+                "a call to the storage fails and is tried again: {why}"
+            ));
+        }
+    }
+}
+
+/// A run that was stopped while it repeated a call says what that call failed with.
+pub(super) fn waited_for(failure: Failure, settings: &BackupSettings) -> Failure {
+    let is_stop = matches!(
+        failure.kind,
+        FailureKind::TimedOut | FailureKind::Interrupted | FailureKind::Terminated
+    );
+    match settings.counter.last_failure().get() {
+        Some(why) if is_stop && failure.source.is_none() => failure
+            .with_source(why)
+            .with_hint("what was finished before it counts; see to the cause and run again"),
+        _ => failure,
+    }
+}
 
 /// Stores that the command of `report` begins.
 pub(super) async fn begin(state: &State, report: &mut Report) -> Outcome<RunId> {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::{self, BufReader, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use flate2::bufread::MultiGzDecoder;
@@ -46,6 +47,14 @@ pub enum SourceError {
         #[source]
         source: OpenError,
     },
+    /// Its first bytes are not what was stored. To age that looks like a wrong key; no other key would help.
+    #[error(
+        "`{object}` does not open: its first bytes are damaged, or it is none of this snapshot"
+    )]
+    Head {
+        /// Its name.
+        object: String,
+    },
     /// It is the old plugin's, and nothing opens it.
     #[error("`{object}` does not open")]
     Legacy {
@@ -58,9 +67,9 @@ pub enum SourceError {
     /// There is no thread to read it on.
     #[error("the system has no thread to read it on")]
     Thread(#[source] io::Error),
-    /// Its index does not begin as one.
+    /// Its index does not read as one.
     #[error("its index cannot be used")]
-    Index(#[source] IndexError),
+    Index(#[from] IndexError),
 }
 
 /// A snapshot and what it takes to read it.
@@ -74,6 +83,8 @@ pub struct Source {
     pub chosen: Chosen,
     /// Who is told of the bytes that came.
     pub reporter: Arc<dyn Reporter>,
+    /// The keys have opened an object of it.
+    has_opened: Arc<AtomicBool>,
 }
 
 /// A volume that is read from begin to end.
@@ -115,6 +126,7 @@ impl Source {
             keys,
             chosen,
             reporter,
+            has_opened: Arc::default(),
         })
     }
 
@@ -131,6 +143,7 @@ impl Source {
             keys: Keys::default(),
             chosen: Chosen::find(settings, catalog, which)?,
             reporter,
+            has_opened: Arc::default(),
         })
     }
 
@@ -160,8 +173,8 @@ impl Source {
         };
         let object = &snapshot.manifest.index;
         let (input, check) = self.whole(&snapshot.objects, object)?;
-        let input = self.unseal(snapshot, &object.name, input)?;
-        let reader = IndexReader::open(input, snapshot.name).map_err(SourceError::Index)?;
+        let input = self.unseal(snapshot, object, input)?;
+        let reader = IndexReader::open(input, snapshot.name)?;
         Ok(Some(Index { reader, check }))
     }
 
@@ -173,7 +186,7 @@ impl Source {
                     object: format!("volume {number}"),
                 })?;
                 let (input, check) = self.whole(&snapshot.objects, object)?;
-                let input = self.unseal(snapshot, &object.name, input)?;
+                let input = self.unseal(snapshot, object, input)?;
                 let tar = Ahead::new(unpack(input)).map_err(SourceError::Thread)?;
                 Ok(Volume { tar, check })
             }
@@ -196,7 +209,7 @@ impl Source {
             input: self.remote.open(entry, reach.clone()),
             reporter: Arc::clone(&self.reporter),
         };
-        Ok((self.unseal(snapshot, &object.name, input)?, reach))
+        Ok((self.unseal(snapshot, object, input)?, reach))
     }
 
     /// Reads one object as it is stored, to its end, and compares it with what the manifest says; what is wrong, in words.
@@ -257,15 +270,40 @@ impl Source {
     fn unseal<R: Read>(
         &self,
         snapshot: &Snapshot,
-        object: &str,
+        object: &StoredObject,
         input: R,
     ) -> Result<Unsealed<R>, SourceError> {
-        self.keys
+        let name = || object.name.clone();
+        let error = match self
+            .keys
             .unseal(snapshot.manifest.encryption.is_on(), input)
-            .map_err(|source| SourceError::Open {
-                object: object.to_owned(),
-                source,
-            })
+        {
+            Ok(input) => {
+                self.has_opened.store(true, Ordering::Relaxed);
+                return Ok(input);
+            }
+            Err(error) => error,
+        };
+        let is_damage = error.is_about_keys()
+            && self
+                .is_damaged(snapshot, object)
+                .map_err(|error| SourceError::Open {
+                    object: name(),
+                    source: OpenError::Io(error),
+                })?;
+        Err(match is_damage {
+            true => SourceError::Head { object: name() },
+            false => SourceError::Open {
+                object: name(),
+                source: error,
+            },
+        })
+    }
+
+    /// Whether an object that the keys do not open is damaged, and no other key is wanted. What has opened one object opens
+    /// all of them; before that, the one that the manifest names has no damage.
+    fn is_damaged(&self, snapshot: &Snapshot, object: &StoredObject) -> io::Result<bool> {
+        Ok(self.has_opened.load(Ordering::Relaxed) || self.rehash(snapshot, object)?.is_some())
     }
 }
 
@@ -386,7 +424,7 @@ pub(super) fn is_network(error: &(dyn Error + 'static)) -> bool {
     find::<ows_providers::Error>(error).is_some() || find::<Stopped>(error).is_some()
 }
 
-/// Whether `error` says that the keys of this host do not open it. A damaged head may look the same.
+/// Whether `error` says that the keys of this host do not open it. A damaged head is none of these ([`SourceError::Head`]).
 pub(super) fn is_about_keys(error: &(dyn Error + 'static)) -> bool {
     find::<OpenError>(error).is_some_and(OpenError::is_about_keys)
         || matches!(find(error), Some(LegacyError::WrongPassphrase))

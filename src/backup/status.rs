@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::catalog::{AHEAD, Catalog};
-use super::proving::strongest;
+use super::proving::{VERIFY, strongest};
 use super::settings::BackupSettings;
 use crate::error::{Failure, Outcome};
 use crate::report::rfc3339;
@@ -32,7 +32,7 @@ pub struct BackupStatus {
     /// When the next one is due, when they are made at intervals.
     #[serde(serialize_with = "optional_time")]
     pub next_run: Option<DateTime<Utc>>,
-    /// The newest proof of a snapshot that still exists.
+    /// The strongest proof of a snapshot that still exists.
     pub proven: Option<Proven>,
     /// Objects that no manifest counts.
     pub unlisted: u64,
@@ -40,6 +40,9 @@ pub struct BackupStatus {
     pub unusable: u64,
     /// Snapshots of the old plugin.
     pub legacy: u64,
+    /// When this host last looked whether a snapshot is whole, however deeply, and whatever it found.
+    #[serde(skip)]
+    pub last_verified: Option<DateTime<Utc>>,
     /// When this was so, by the storage's clock.
     #[serde(skip)]
     pub read_at: DateTime<Utc>,
@@ -97,12 +100,15 @@ fn optional_time<S: serde::Serializer>(
 /// Looks. `interval` is the time between backups that are made by themselves.
 ///
 /// # Errors
-/// When the folder or the database cannot be read.
+/// When the folder cannot be read. That the database cannot is a warning: the snapshots are all in the storage.
 pub async fn status(
     settings: &BackupSettings,
     interval: Option<Duration>,
 ) -> Outcome<BackupStatus> {
-    let state = State::open_existing(&settings.own_dir).await?;
+    let (state, damage) = match State::open_existing(&settings.own_dir).await {
+        Ok(state) => (state, None),
+        Err(error) => (None, Some(error)),
+    };
     let catalog = Catalog::read(settings.provider.as_ref(), state.as_ref()).await?;
     let remote = &catalog.remote.id;
     let (outcomes, proofs) = match &state {
@@ -115,6 +121,12 @@ pub async fn status(
     if let Some(state) = state {
         state.close().await;
     }
+    let mut warnings = catalog.warn_of_future(&settings.profile);
+    warnings.extend(
+        damage.map(|error| {
+            format!("what this host remembers of its backups cannot be read: {error}")
+        }),
+    );
     let last = |success| {
         let mut outcomes = outcomes.iter();
         outcomes
@@ -157,7 +169,8 @@ pub async fn status(
         last_success,
         last_failure,
         next_run,
-        proven: newest_proof(&catalog, proofs),
+        last_verified: last_verified(&catalog, &outcomes, &proofs),
+        proven: strongest_proof(&catalog, proofs),
         unlisted: count(
             catalog
                 .unlisted
@@ -167,7 +180,7 @@ pub async fn status(
         unusable: count(catalog.unusable.iter()),
         legacy: count(catalog.legacy.iter()),
         read_at: catalog.read_at,
-        warnings: catalog.warn_of_future(&settings.profile),
+        warnings,
     })
 }
 
@@ -181,9 +194,9 @@ impl BackupStatus {
         ages.filter_map(|at| self.age(at)).min()
     }
 
-    /// How long ago the last proof was.
-    pub fn proof_age(&self) -> Option<Duration> {
-        self.age(self.proven.as_ref()?.at)
+    /// How long ago a snapshot was last verified.
+    pub fn verification_age(&self) -> Option<Duration> {
+        self.age(self.last_verified?)
     }
 
     fn age(&self, at: DateTime<Utc>) -> Option<Duration> {
@@ -252,7 +265,23 @@ fn total_size(catalog: &Catalog) -> u64 {
         .fold(0, u64::saturating_add)
 }
 
-fn newest_proof(catalog: &Catalog, proofs: Vec<BackupProof>) -> Option<Proven> {
+/// What is from the future tells nothing.
+fn last_verified(
+    catalog: &Catalog,
+    outcomes: &[BackupOutcome],
+    proofs: &[BackupProof],
+) -> Option<DateTime<Utc>> {
+    // Stored only of runs that came to a result, be it damage.
+    let ended = (outcomes.iter())
+        .filter(|outcome| outcome.command == VERIFY)
+        .map(|outcome| outcome.at);
+    ended
+        .chain(proofs.iter().map(|proof| proof.proven_at))
+        .filter(|at| *at <= catalog.horizon())
+        .max()
+}
+
+fn strongest_proof(catalog: &Catalog, proofs: Vec<BackupProof>) -> Option<Proven> {
     let exists = |name: &str| {
         let mut snapshots = catalog.snapshots.iter();
         let mut legacy = catalog.legacy.iter();

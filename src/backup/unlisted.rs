@@ -1,8 +1,12 @@
 //! What belongs to no snapshot: objects without a manifest, and uploads that were begun and never ended.
 //!
 //! Another host may be making a snapshot of it right now, and nothing but time tells that apart from what a dead host has
-//! left. So a name that is young stays with all that carries it, as does one of whose uploads one is young; and whether the
-//! manifest has come meanwhile is asked again at the last moment.
+//! left. So a name that is young stays with all that carries it, as does one of whose objects or uploads one is young; and
+//! whether the manifest has come meanwhile is asked again at the last moment.
+//!
+//! What is left to chance is a single object that takes longer than a day, of which nothing else is stored: a listing tells
+//! when its upload was begun, not when its last part came. Giving it up makes that backup fail, which then says so; it
+//! never makes a snapshot that is not whole, since a backup looks at all its objects before it writes the manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,8 +53,9 @@ pub(super) async fn find(catalog: &Catalog, provider: &dyn Provider) -> Outcome<
         Err(error) => return Err(error.into()),
     };
     let uploads: Vec<_> = uploads.into_iter().filter_map(of_snapshot).collect();
-    // A backup that has taken longer has an upload that was begun since.
-    let at_work: BTreeSet<SnapshotName> = uploads
+    // A backup that has taken longer has an upload that was begun since, which keys without the right to list uploads do not
+    // see, nor whoever looks into a folder; or an object that was finished since.
+    let mut at_work: BTreeSet<SnapshotName> = uploads
         .iter()
         .filter(|(_, upload)| {
             let begun = upload.started_at_ns.map(DateTime::from_timestamp_nanos);
@@ -58,6 +63,12 @@ pub(super) async fn find(catalog: &Catalog, provider: &dyn Provider) -> Outcome<
         })
         .map(|(snapshot, _)| *snapshot)
         .collect();
+    let stored_lately = catalog.unlisted.iter().filter(|unlisted| {
+        let stored = unlisted.objects.values();
+        let mut stored = stored.filter_map(|entry| entry.modified_at_ns);
+        stored.any(|at| is_young(DateTime::from_timestamp_nanos(at), catalog.read_at))
+    });
+    at_work.extend(stored_lately.map(|unlisted| unlisted.name));
     let stays =
         |name: SnapshotName| is_young(name.taken_at(), catalog.read_at) || at_work.contains(&name);
     for unlisted in &catalog.unlisted {

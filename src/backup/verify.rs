@@ -17,9 +17,7 @@ use super::extract::{Bad, Extracted, Proof, agrees, hash, with_causes};
 use super::index::IndexError;
 use super::restore::blocking;
 use super::settings::BackupSettings;
-use super::source::{
-    Chosen, Source, SourceError, Which, failure, is_about_keys, is_network, stored,
-};
+use super::source::{Chosen, Source, SourceError, Which, failure, is_about_keys, is_network};
 use super::untar::{MemberKind, TarError, TarReader};
 use crate::cancel::Cancel;
 use crate::error::Outcome;
@@ -92,26 +90,34 @@ pub async fn verify(
     reporter: Arc<dyn Reporter>,
     cancel: &Cancel,
 ) -> Outcome<Vec<Verified>> {
-    let which = match subject {
+    let names = match subject {
         Subject::One(which) => {
             // By name: what is looked at must not change with the snapshot that is newest meanwhile.
             let chosen = Chosen::find(settings, catalog, which)?;
-            return Ok(vec![
-                one(settings, catalog, chosen.name(), level, &reporter, cancel).await?,
-            ]);
+            let mut verified =
+                one(settings, catalog, chosen.name(), level, &reporter, cancel).await?;
+            let newer = which.warnings(settings, catalog);
+            verified.warnings.splice(0..0, newer);
+            return Ok(vec![verified]);
         }
         Subject::All => (catalog.snapshots.iter())
             .map(|snapshot| snapshot.name.to_string())
-            .chain(catalog.legacy.iter().map(|legacy| legacy.name.to_string())),
+            .chain(catalog.legacy.iter().map(|legacy| legacy.name.to_string()))
+            .collect::<Vec<_>>(),
     };
+    if level == Level::Read {
+        require_one_to_open(settings, catalog, &names, &reporter, cancel)?;
+    }
     let mut all = Vec::new();
-    for name in which {
+    let mut closed = Vec::new();
+    for name in &names {
         match one(settings, catalog, name.clone(), level, &reporter, cancel).await {
             Ok(verified) => all.push(verified),
             // One that nothing here opens says nothing about the others; its objects may still be looked at.
             Err(error)
                 if error.kind == crate::error::FailureKind::Usage && level == Level::Read =>
             {
+                let name = name.clone();
                 let mut verified =
                     one(settings, catalog, name, Level::Hash, &reporter, cancel).await?;
                 verified.level = level;
@@ -119,9 +125,14 @@ pub async fn verify(
                     .warnings
                     .push(format!("its content was not looked at: {}", error.reason()));
                 all.push(verified);
+                closed.push(error);
             }
             Err(error) => return Err(error),
         }
+    }
+    // A wrong passphrase shows only here. Damage that was found meanwhile is worth more than the reason.
+    if closed.len() == all.len() && all.iter().all(Verified::is_whole) {
+        closed.into_iter().next().map_or(Ok(()), Err)?;
     }
     for unusable in &catalog.unusable {
         let mut verified = Verified::new(unusable.name.to_string(), level, settings);
@@ -129,6 +140,27 @@ pub async fn verify(
         all.push(verified);
     }
     Ok(all)
+}
+
+/// Fails when nothing here opens a single one of these, before anything is downloaded.
+fn require_one_to_open(
+    settings: &BackupSettings,
+    catalog: &Catalog,
+    names: &[String],
+    reporter: &Arc<dyn Reporter>,
+    cancel: &Cancel,
+) -> Outcome<()> {
+    let mut first = None;
+    for name in names {
+        let which = Which::Name(name.clone());
+        match Source::choose(settings, catalog, &which, Arc::clone(reporter), cancel) {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    first.map_or(Ok(()), Err)
 }
 
 async fn one(
@@ -248,24 +280,20 @@ impl Verified {
                 checks.push(index.check);
                 proof = Some(Box::new(index.reader));
             }
-            Err(error) if is_network(&error) => return Err(wrapped(error)),
-            Err(error) if is_the_keys_fault(source, &error, None)? => return Err(wrapped(error)),
+            Err(error) if is_network(&error) || is_about_keys(&error) => {
+                return Err(wrapped(error));
+            }
             Err(error) => self.note("", &with_causes(&error)),
         }
-        // What has opened one object opens all: a key that does not is no longer the reason.
-        let mut opened = proof.is_some();
         let mut against = Against { proof, lost: false };
         for number in 1..=source.volumes() {
             let object = source.volume_name(number);
             let result = match source.volume(number) {
                 Ok(volume) => {
-                    opened = true;
                     checks.push(volume.check);
                     self.read_volume(volume.tar, number, &mut against)
                 }
-                Err(error) if !opened && is_the_keys_fault(source, &error, Some(number))? => {
-                    return Err(wrapped(error));
-                }
+                Err(error) if is_about_keys(&error) => return Err(wrapped(error)),
                 Err(error) => Err(wrapped(error)),
             };
             match result {
@@ -391,32 +419,6 @@ impl Against {
         self.proof = None;
         Err(why)
     }
-}
-
-/// Whether an object did not open because of the keys of this host: the index, or the volume of that number. age takes a
-/// damaged head for another key; an object that is the one which the manifest names has none. What the old plugin made has no
-/// manifest, and a restore says the same of it.
-fn is_the_keys_fault(
-    source: &Source,
-    error: &SourceError,
-    volume: Option<u32>,
-) -> Result<bool, TarError> {
-    if !is_about_keys(error) {
-        return Ok(false);
-    }
-    let Chosen::Snapshot(snapshot) = &source.chosen else {
-        return Ok(true);
-    };
-    let object = match volume {
-        None => Some(&snapshot.manifest.index),
-        Some(number) => stored(snapshot, number),
-    };
-    let Some(object) = object else {
-        return Ok(false);
-    };
-    let fault =
-        (source.rehash(snapshot, object)).map_err(|source| TarError::Io { at: 0, source })?;
-    Ok(fault.is_none())
 }
 
 fn wrapped(error: SourceError) -> TarError {

@@ -52,7 +52,8 @@ impl Answer {
             }),
             "backup now" => json!({
                 "snapshot": null, "files": 0, "bytes_read": 0, "bytes_stored": 0, "unreadable": 0, "changed": 0,
-                "vanished": 0, "sqlite_unverified": 0, "missing_items": [], "removed": [], "retained": [],
+                "vanished": 0, "sqlite_unverified": 0, "missing_items": [],
+                "left_out": { "special": 0, "excluded": 0, "caches": 0 }, "removed": [], "retained": [],
             }),
             "backup prune" => json!({ "kept": [], "removed": [], "retained": [], "freed": 0 }),
             "backup status" => json!({

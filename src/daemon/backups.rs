@@ -229,7 +229,7 @@ fn tell(lane: &mut Lane, ended: Outcome<String>, next_in: u64) {
     }
 }
 
-/// How old the last backup and the last proof are.
+/// How old the last backup and the last verification are.
 #[derive(Debug, Default)]
 struct Ages {
     backup: Option<Duration>,
@@ -255,7 +255,7 @@ async fn ages(config: &Config) -> Ages {
     }
     Ages {
         backup: found.backup_age(),
-        verification: found.proof_age(),
+        verification: found.verification_age(),
     }
 }
 

@@ -10,7 +10,7 @@ use ows::backup::catalog::Catalog;
 use ows::backup::entry::{ArchivePath, AskedPath, Digest, EntryKind, Place, SnapshotEntry};
 use ows::backup::gzip::ParallelGzip;
 use ows::backup::index::IndexWriter;
-use ows::backup::manifest::{FORMAT, Manifest, StoredObject, Totals, Volume};
+use ows::backup::manifest::{FORMAT, Manifest, ProblemClass, StoredObject, Totals, Volume};
 use ows::backup::name::{Part, SnapshotName};
 use ows::backup::restore::{RestoreOptions, Restored, restore};
 use ows::backup::retention::Policy;
@@ -145,6 +145,16 @@ pub fn entry(path: &str, body: &Body, place: Place) -> SnapshotEntry {
 
 /// Makes a snapshot with these volumes.
 pub fn make(name: SnapshotName, seal: &Seal, volumes: &[Members]) -> Made {
+    make_marked(name, seal, volumes, &[])
+}
+
+/// Makes one whose index says of these paths that they were not whole.
+pub fn make_marked(
+    name: SnapshotName,
+    seal: &Seal,
+    volumes: &[Members],
+    marked: &[(&str, ProblemClass)],
+) -> Made {
     let encrypted = seal.is_on();
     let mut objects = BTreeMap::new();
     let mut stored = Vec::new();
@@ -168,7 +178,11 @@ pub fn make(name: SnapshotName, seal: &Seal, volumes: &[Members]) -> Made {
             let padded = content.len().next_multiple_of(512);
             gzip.write_all(&vec![0; padded - content.len()]).unwrap();
             position += 512 + padded as u64;
-            index.entry(&entry(path, body, place)).unwrap();
+            let mut entry = entry(path, body, place);
+            entry.problem = (marked.iter())
+                .find(|(marked, _)| marked == path)
+                .map(|(_, class)| *class);
+            index.entry(&entry).unwrap();
             totals.bytes += content.len() as u64;
             match body {
                 Body::File(_) => totals.files += 1,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ows::backup::name::{ObjectName, RECOVER};
 use ows::backup::prune::PruneOptions;
+use ows::config::Encryption;
 use ows_providers::layers::{Fault, Moment};
 use ows_providers::memory::{Alteration, MemoryOptions};
 use ows_providers::{ErrorKind, Operation};
@@ -37,15 +38,17 @@ enum Way {
     Conflict,
     NotFoundAfterEffect,
     Truncated,
+    Slow,
     Dies(Moment),
 }
 
-const WAYS: [Way; 7] = [
+const WAYS: [Way; 8] = [
     Way::Error,
     Way::AfterEffect,
     Way::Conflict,
     Way::NotFoundAfterEffect,
     Way::Truncated,
+    Way::Slow,
     Way::Dies(Moment::Before),
     Way::Dies(Moment::After),
 ];
@@ -59,6 +62,7 @@ impl Way {
             Self::Conflict => fault.before(ErrorKind::AlreadyExists),
             Self::NotFoundAfterEffect => fault.after(ErrorKind::NotFound),
             Self::Truncated => fault.short_body(20, None),
+            Self::Slow => fault.slow(Duration::from_millis(20)),
             Self::Dies(moment) => {
                 host.store.faults.crash_at(call, moment);
                 return;
@@ -105,6 +109,8 @@ async fn whatever_call_of_a_backup_fails_what_is_listed_is_whole_and_the_next_on
             let listed = host.assert_whole().await;
             assert!(listed.contains(&first), "{context}");
             match &finished.made.snapshot {
+                // What is slow works.
+                None if matches!(way, Way::Slow) => panic!("{context}"),
                 Some(made) => {
                     let made = made.parse().unwrap();
                     assert!(listed.contains(&made), "{context}");
@@ -122,7 +128,8 @@ async fn whatever_call_of_a_backup_fails_what_is_listed_is_whole_and_the_next_on
 #[tokio::test]
 async fn whatever_call_of_a_prune_fails_what_is_listed_is_whole_and_the_next_one_tidies_up() {
     let pruned = async || {
-        let host = host().await;
+        let mut host = host().await;
+        host.settings.encryption = Encryption::None;
         for day in ["01", "02", "03", "04"] {
             let name = snapshot(&format!("2023-11-{day}T00:00:00Z"));
             host.store.plant(name, |_| ());
@@ -141,6 +148,9 @@ async fn whatever_call_of_a_prune_fails_what_is_listed_is_whole_and_the_next_one
             let finished = host.prune(PruneOptions::default()).await;
             host.store.faults.clear();
             let context = format!("{way:?} at call {call}: {:?}", finished.failure);
+            if matches!(way, Way::Slow) {
+                assert!(finished.failure.is_none(), "{context}");
+            }
             let catalog = host.catalog().await;
             assert!(catalog.snapshots.len() >= 2, "{context}");
             let is_whole = |found: &ows::backup::catalog::Snapshot| found.faults().is_empty();
@@ -157,6 +167,17 @@ async fn whatever_call_of_a_prune_fails_what_is_listed_is_whole_and_the_next_one
             assert_eq!(left, 6 + STRANGERS.len(), "{context}");
         }
     }
+}
+
+/// Every call takes its time: all of it is made, restores, and is pruned as ever, and comes to an end.
+#[tokio::test]
+async fn a_store_that_is_slow_all_the_time_changes_nothing() {
+    let host = host().await;
+    let slow = Fault::any().times(u64::MAX);
+    host.store.faults.add(slow.slow(Duration::from_millis(5)));
+    let made = [host.clean().await, host.clean().await, host.clean().await];
+    assert_eq!(host.assert_whole().await, [made[2], made[1]]);
+    assert_tidy(&host, "slow").await;
 }
 
 /// A store that rewrites what it was given has made no snapshot, whatever it answered.

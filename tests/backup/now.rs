@@ -1,7 +1,7 @@
 //! A backup from its beginning to its end.
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -9,16 +9,18 @@ use ows::backup::catalog::Catalog;
 use ows::backup::lock::BackupLock;
 use ows::backup::manifest::ProblemClass;
 use ows::backup::name::{Part, RECOVER, SnapshotName};
-use ows::backup::now::NowOptions;
+use ows::backup::now::{NowOptions, now};
+use ows::backup::retention::Policy;
 use ows::backup::settings::BackupClock;
 use ows::backup::status::status;
 use ows::cancel::{Cancel, StopCause};
 use ows::config::{Encryption, Item};
-use ows::error::FailureKind;
-use ows_providers::Operation;
-use ows_providers::layers::Fault;
+use ows::error::{Failure, FailureKind};
+use ows::report::Reporter;
+use ows_providers::layers::{Fault, Retry, RetryOptions};
 use ows_providers::local::LocalProvider;
-use ows_providers::memory::MemoryOptions;
+use ows_providers::memory::{MemoryOptions, MemoryStore};
+use ows_providers::{ErrorKind, Operation};
 
 use super::store::{Host, TRANSIENT, snapshot};
 
@@ -81,8 +83,9 @@ async fn the_calls_of_a_backup_are_counted() {
     let finished = host.now().await;
     let calls = &finished.report.api_calls.by_operation;
     let count = |operation: Operation| calls.get(operation.name()).copied().unwrap_or(0);
-    // Before and after. The manifest is read back, and both snapshots' manifests are known from then on.
-    assert_eq!(count(Operation::List), 2);
+    // Before, right before the manifest, and after. The manifest is read back, and both snapshots' manifests are known from
+    // then on.
+    assert_eq!(count(Operation::List), 3);
     assert_eq!(count(Operation::Get), 2);
     assert_eq!(count(Operation::Stat), 2);
     assert_eq!(count(Operation::Delete), 0);
@@ -115,6 +118,25 @@ async fn another_host_in_the_profile_is_told() {
     assert!(finished.failure.is_none());
     let warnings = finished.report.warnings.join("\n");
     assert!(warnings.contains("made by the host \"here\""), "{warnings}");
+    // Also when the newest one is this host's own: its next prune removes the other's.
+    host.later(3600);
+    let warnings = host.now().await.report.warnings.join("\n");
+    assert!(warnings.contains("made by the host \"here\""), "{warnings}");
+    let mut day = 1;
+    for name in ["b", "b", "c", "d", "e"] {
+        let time = format!("2023-11-{day:02}T00:00:00Z");
+        host.store
+            .plant(snapshot(&time), |manifest| manifest.host = name.to_owned());
+        day += 1;
+    }
+    let options = NowOptions {
+        dry_run: true,
+        ..NowOptions::default()
+    };
+    let looked = host.now_with(&options, Cancel::new()).await;
+    let warnings = looked.report.warnings.join("\n");
+    let told = "made by the hosts \"e\", \"d\", \"c\" and 1 more, this one is \"there\"";
+    assert!(warnings.contains(told), "{warnings}");
     host.settings.profile = "own".to_owned();
     let warnings = host.now().await.report.warnings.join("\n");
     assert!(!warnings.contains("made by the host"), "{warnings}");
@@ -133,6 +155,18 @@ async fn an_item_that_is_gone_since_the_last_snapshot_makes_it_partial() {
     host.later(3600);
     // From now on it is the last snapshot that lacks it.
     host.clean().await;
+}
+
+#[tokio::test]
+async fn a_planted_plain_snapshot_hides_no_item_that_is_gone() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    host.clean().await;
+    // It holds the workspace alone.
+    let planted = SnapshotName::new(host.store.store.now(), 1).unwrap();
+    host.store.plant(planted, |_| ());
+    host.state_dir.remove("cron");
+    let failure = host.now().await.failure.unwrap();
+    assert!(failure.message.contains("cron"), "{failure}");
 }
 
 #[tokio::test]
@@ -226,6 +260,92 @@ async fn a_stopped_backup_leaves_nothing() {
     host.clean().await;
 }
 
+/// How many calls a backup without complaint makes, and what it warns of.
+async fn calls_and_warnings(host: &Host) -> (u64, String) {
+    let before = host.store.faults.calls();
+    let finished = host.now().await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    host.later(3600);
+    let calls = host.store.faults.calls() - before;
+    (calls, finished.report.warnings.join("\n"))
+}
+
+/// Keys without the right to delete: what a failed run has left is told until somebody has removed it, and costs nothing then.
+#[tokio::test]
+async fn what_may_not_be_removed_is_told_until_somebody_else_has_removed_it() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.retain = Policy::default();
+    host.clean().await;
+    let (ordinary, _) = calls_and_warnings(&host).await;
+    let deletes = Fault::on(Operation::Delete).times(u64::MAX);
+    host.store.faults.add(deletes.before(ErrorKind::Forbidden));
+    // The index.
+    let fails = Fault::on(Operation::Put).nth(2).before(TRANSIENT);
+    host.store.faults.add(fails);
+    assert!(host.now().await.failure.is_some());
+    host.later(3600);
+    let left = host.catalog().await.unlisted[0].clone();
+    let told = format!(
+        "could not be removed: the storage does not let it go (it is locked, or these keys may not delete). \
+         `ows backup prune --unlisted` with keys that may removes what is older than a day: {}",
+        left.name
+    );
+    for _ in 0..2 {
+        let (_, warnings) = calls_and_warnings(&host).await;
+        assert!(warnings.contains(&told), "{warnings}");
+    }
+    for name in left.objects.keys() {
+        host.store.store.remove(name);
+    }
+    let (_, warnings) = calls_and_warnings(&host).await;
+    assert!(!warnings.contains("could not be removed"), "{warnings}");
+    assert_eq!(calls_and_warnings(&host).await.0, ordinary);
+}
+
+/// Stops the run as soon as it is told anything.
+struct Impatient {
+    cancel: Cancel,
+    told: Mutex<Vec<String>>,
+}
+
+impl Reporter for Impatient {
+    fn warning(&self, text: &str) {
+        self.told.lock().unwrap().push(text.to_owned());
+        self.cancel.stop(StopCause::Interrupted);
+    }
+}
+
+#[tokio::test]
+async fn a_storage_that_cannot_be_reached_is_told_and_is_the_reason_of_a_stop() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let mut retry = RetryOptions::default();
+    retry.transfer.last_failure = host.settings.counter.last_failure();
+    host.settings.provider = Arc::new(Retry::new(Arc::clone(&host.store.provider), retry));
+    let fault = Fault::on(Operation::Put).at(RECOVER).times(u64::MAX);
+    host.store.faults.add(fault.before(TRANSIENT));
+    let reporter = Arc::new(Impatient {
+        cancel: Cancel::new(),
+        told: Mutex::default(),
+    });
+    let cancel = reporter.cancel.clone();
+    let options = NowOptions::default();
+    let run = now(
+        &host.settings,
+        &options,
+        Arc::clone(&reporter) as Arc<dyn Reporter>,
+        cancel,
+    );
+    let finished = tokio::time::timeout(Duration::from_secs(60), run).await;
+    let failure = finished.expect("it is told").failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Interrupted);
+    let cause = failure.causes().join(": ");
+    let why = "put failed for `RECOVER.txt`: a scripted fault";
+    assert!(cause.contains(why), "{cause}");
+    let told = reporter.told.lock().unwrap().join("\n");
+    let expected = format!("a call to the storage fails and is tried again: {why}");
+    assert_eq!(told, expected);
+}
+
 #[tokio::test]
 async fn volumes_are_whole_by_themselves() {
     let mut host = Host::new(MemoryOptions::s3()).await;
@@ -241,6 +361,63 @@ async fn volumes_are_whole_by_themselves() {
     assert!(volumes > 2, "{volumes}");
     assert_eq!(host.unpacked(name).len(), 18);
     assert_eq!(host.assert_whole().await, [name]);
+}
+
+/// The data is stored and was looked at; while the index is looked at, somebody acts.
+async fn disturbed(act: impl Fn(&MemoryStore, &str) + Send + Sync + 'static) -> (Host, Failure) {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let first = host.clean().await;
+    let store = host.store.store.clone();
+    let of_first = first.to_string();
+    let fault = Fault::on(Operation::Stat).nth(2).meanwhile(move || {
+        let names = store.files().into_keys();
+        let mut data = names.filter(|name| name.ends_with(".tar.gz.age"));
+        let data = data.find(|name| !name.starts_with(&of_first)).unwrap();
+        act(&store, &data);
+    });
+    host.store.faults.add(fault);
+    let finished = host.now().await;
+    host.store.faults.assert_all_reached();
+    assert_eq!(finished.made.snapshot, None);
+    assert_eq!(host.assert_whole().await, [first]);
+    (host, finished.failure.unwrap())
+}
+
+/// Another host takes a backup of days for left over, or puts something else in the place of an object.
+#[tokio::test]
+async fn a_snapshot_that_lost_an_object_before_its_manifest_is_none() {
+    let (host, failure) = disturbed(|store, data| {
+        store.remove(data);
+    })
+    .await;
+    assert_eq!(failure.kind, FailureKind::Failed);
+    assert!(failure.message.contains("it is missing"), "{failure}");
+    assert!(failure.path.unwrap().ends_with(".tar.gz.age"));
+    // What is left of it is removed, and the next one is made.
+    host.later(3600);
+    host.clean().await;
+    assert!(host.catalog().await.unlisted.is_empty());
+
+    let (_, failure) = disturbed(|store, data| store.insert(data, b"other")).await;
+    assert!(failure.message.contains("it has 5 bytes"), "{failure}");
+}
+
+/// So late that the manifest is there: it is told, and does not look like a success.
+#[tokio::test]
+async fn a_snapshot_that_loses_an_object_after_its_manifest_is_told() {
+    let host = Host::new(MemoryOptions::s3()).await;
+    let store = host.store.store.clone();
+    let fault = Fault::on(Operation::List).nth(3).meanwhile(move || {
+        let mut names = store.files().into_keys();
+        let data = names.find(|name| name.ends_with(".tar.gz.age")).unwrap();
+        store.remove(&data);
+    });
+    host.store.faults.add(fault);
+    let finished = host.now().await;
+    host.store.faults.assert_all_reached();
+    let failure = finished.failure.unwrap();
+    assert_eq!(failure.kind, FailureKind::Partial);
+    assert!(failure.message.contains("not whole any more"), "{failure}");
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use ows::backup::name::{Part, SnapshotName};
 use ows::backup::prune::PruneOptions;
+use ows::config::Encryption;
 use ows::error::FailureKind;
 use ows_providers::layers::Fault;
 use ows_providers::memory::MemoryOptions;
@@ -20,9 +21,10 @@ fn texts(names: &[SnapshotName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
-/// A host at whose store these snapshots were made, oldest first.
+/// A host at whose store these snapshots were made, oldest first: plain ones, as it makes them.
 async fn with(times: &[&str]) -> (Host, Vec<SnapshotName>) {
-    let host = Host::new(MemoryOptions::s3()).await;
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    host.settings.encryption = Encryption::None;
     let names: Vec<_> = times.iter().map(|time| snapshot(time)).collect();
     for name in &names {
         host.store.plant(*name, |_| ());
@@ -111,6 +113,7 @@ async fn legacy_and_unlisted_go_only_when_asked() {
     }
     let unlisted = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
     store.insert(&unlisted, b"left");
+    host.later(25 * 3600);
     let upload = ows_providers::UploadOptions {
         size: None,
         part_size: 1024,
@@ -285,6 +288,47 @@ async fn a_plain_snapshot_does_not_hide_a_smaller_one_on_a_host_that_encrypts() 
     assert!(host.catalog().await.find(good).is_some());
 }
 
+/// Nor do they push out any, however many there are: they fill no bucket, and are left to a person.
+#[tokio::test]
+async fn planted_plain_snapshots_push_out_nothing_on_a_host_that_encrypts() {
+    let mut host = Host::new(MemoryOptions::s3()).await;
+    let good = [host.clean().await, host.clean().await];
+    let now = host.store.store.now();
+    let planted: Vec<_> = (1..=3)
+        .map(|number| SnapshotName::new(now, number).unwrap())
+        .collect();
+    for name in &planted {
+        host.store.plant(*name, |_| ());
+    }
+    let newest_first = [planted[2], planted[1], planted[0], good[1], good[0]];
+    let finished = host.prune(PruneOptions::default()).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    let kept: Vec<_> = (finished.pruned.kept.iter())
+        .map(|kept| kept.name.clone())
+        .collect();
+    assert_eq!(kept, texts(&newest_first));
+    let reason = &finished.pruned.kept[0].reasons;
+    assert!(reason[0].contains("not encrypted"), "{reason:?}");
+    let reason = &finished.pruned.kept[3].reasons;
+    assert!(reason.contains(&"newest".to_owned()), "{reason:?}");
+
+    // A backup prunes its own kind alone.
+    host.later(60);
+    let made = host.clean().await;
+    let left = host.catalog().await.snapshots;
+    let left: Vec<_> = left.iter().map(|found| found.name).collect();
+    assert_eq!(
+        left,
+        [made, planted[2], planted[1], planted[0], good[1]],
+        "{good:?}"
+    );
+    // Who does not encrypt makes such ones, and prunes them.
+    host.settings.encryption = Encryption::None;
+    let (kept, _) = plain(PruneOptions::default(), &host).await;
+    assert_eq!(kept, texts(&[made, planted[2]]));
+}
+
 const UNLISTED: PruneOptions = PruneOptions {
     dry_run: false,
     legacy: false,
@@ -302,6 +346,7 @@ async fn what_has_become_a_snapshot_meanwhile_is_not_taken_for_left_over() {
     let path = late.object(Part::Manifest);
     let bytes = host.store.store.get(&path).unwrap();
     host.store.store.remove(&path);
+    host.later(25 * 3600);
     let (store, arriving) = (host.store.store.clone(), path.clone());
     let arrives = Fault::on(Operation::ListUploads).meanwhile(move || {
         store.insert(&arriving, &bytes);
@@ -345,11 +390,42 @@ async fn an_old_upload_stays_while_its_snapshot_has_a_young_one() {
     assert!(host.store.store.uploads().is_empty());
 }
 
+/// A backup of days in volumes: its name is old, and keys that may not list uploads, or a folder, show no upload of it.
+#[tokio::test]
+async fn what_has_an_object_stored_within_a_day_stays_whatever_its_name_says() {
+    let (host, _) = with(&DAYS[3..]).await;
+    let name = snapshot("2023-10-03T00:00:00Z");
+    let volume = |volume| {
+        let part = Part::Data {
+            volume: Some(volume),
+            encrypted: true,
+        };
+        name.object(part)
+    };
+    host.store.store.insert(&volume(1), b"of yesterday");
+    host.later(20 * 3600);
+    host.store.store.insert(&volume(2), b"of today");
+    host.later(23 * 3600);
+    let fault = Fault::on(Operation::ListUploads).before(ErrorKind::Forbidden);
+    host.store.faults.add(fault);
+    let finished = host.prune(UNLISTED).await;
+    assert!(finished.failure.is_none(), "{:?}", finished.failure);
+    assert_eq!(finished.pruned.removed, [""; 0]);
+    let kept = &finished.pruned.kept;
+    assert!(
+        kept.iter().any(|kept| kept.name == name.to_string()),
+        "{kept:?}"
+    );
+    host.later(3600);
+    assert_eq!(plain(UNLISTED, &host).await.1, [volume(1), volume(2)]);
+}
+
 #[tokio::test]
 async fn keys_that_may_not_list_uploads_remove_the_unlisted_objects_all_the_same() {
     let (host, _) = with(&DAYS[3..]).await;
     let left = snapshot("2023-10-03T00:00:00Z").object(Part::Index { encrypted: true });
     host.store.store.insert(&left, b"left");
+    host.later(25 * 3600);
     let fault = Fault::on(Operation::ListUploads).before(ErrorKind::Forbidden);
     host.store.faults.add(fault);
     let finished = host.prune(UNLISTED).await;

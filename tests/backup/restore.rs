@@ -127,6 +127,43 @@ async fn a_hard_link_alone_becomes_a_file() {
     assert_eq!(reader.found()["workspace/second"], b"first");
 }
 
+/// More than half of the data is read from begin to end, but not where it holds other names of files that were not asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hard_link_becomes_a_file_also_in_a_choice_of_nearly_everything() {
+    let linked: Members = vec![
+        ("first", Body::File(noise(1, 5000))),
+        ("workspace", Body::Dir),
+        ("workspace/most", Body::File(noise(2, 3_000_000))),
+        ("workspace/second", Body::HardLink("first")),
+    ];
+    let (reader, _) = sealed(std::slice::from_ref(&linked));
+    let restored = reader
+        .restore(reader.options(&["workspace"]))
+        .await
+        .unwrap();
+    assert!(restored.is_whole(), "{:?}", restored.done.bad);
+    let mut right = expected(&linked);
+    right.remove("first");
+    assert!(reader.found() == right, "{:?}", reader.found().keys());
+    assert!(!is_partial(&reader));
+    std::fs::remove_dir_all(reader.target()).unwrap();
+    // Without an index nothing tells where that file lies: what helps is said.
+    reader.store.remove(&index());
+    let restored = reader
+        .restore(reader.options(&["workspace"]))
+        .await
+        .unwrap();
+    let [bad] = restored.done.bad.as_slice() else {
+        panic!("{:?}", restored.done.bad)
+    };
+    assert_eq!(bad.path, "workspace/second");
+    assert!(
+        bad.message.contains("name it with --path too"),
+        "{}",
+        bad.message
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_is_not_there_is_told() {
     let (reader, _) = sealed(&[members()]);

@@ -1,10 +1,12 @@
-//! What verify and drill prove, and what they say.
+//! What verify proves, and what it says.
 
 use std::sync::Arc;
 
+use ows::backup::catalog::Catalog;
+use ows::backup::contents::ls;
 use ows::backup::drill::drill;
 use ows::backup::name::Part;
-use ows::backup::proving::{strongest, verify_command};
+use ows::backup::proving::{drill_command, restore_command, strongest, verify_command};
 use ows::backup::seal::Seal;
 use ows::backup::source::Which;
 use ows::backup::verify::{Level, Subject, Verified, verify};
@@ -16,7 +18,7 @@ use ows::state::{BackupProof, State};
 use ows_providers::layers::Fault;
 use ows_providers::{ErrorKind, Operation};
 
-use super::archives::{Body, Key, Made, Members, Reader, make, members, name, noise, told};
+use super::archives::{Body, Key, Made, Members, Reader, make, members, name, told};
 use super::store::{at, snapshot};
 
 fn sealed(members: Members) -> (Reader, Made) {
@@ -104,14 +106,47 @@ async fn a_wrong_passphrase_accuses_nobody_but_the_passphrase() {
         "{}",
         told(&failure)
     );
-    let all = read(&reader, Subject::All).await.unwrap();
-    assert_eq!(all[0].proven, Some(Level::Hash), "{:?}", all[0].bad);
+    let failure = read(&reader, Subject::All).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(
+        told(&failure).contains("backup.passphrase"),
+        "{}",
+        told(&failure)
+    );
     // Without an index the data says the same.
     reader.store.remove(&made.manifest.index.name);
     let failure = read(&reader, Subject::One(Which::Latest))
         .await
         .unwrap_err();
     assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_opens_a_single_one_reading_all_says_why() {
+    let (mut reader, _) = sealed(members());
+    reader.settings.identities.clear();
+    let read = async |reader: &Reader| look(reader, Subject::All, Level::Read).await;
+    let failure = read(&reader).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(
+        told(&failure).contains("no identity is configured"),
+        "{}",
+        told(&failure)
+    );
+    let gets = reader.counter.counts().of(Operation::Get);
+    assert_eq!(gets, 0, "nothing is downloaded for that");
+    // A slip of the pen is told also where nothing is sealed.
+    reader.settings.identities = vec![reader.place.path().join("kye.txt")];
+    let plain = make(snapshot("2026-01-30T00:00:00Z"), &Seal::Plain, &[members()]);
+    reader.put(&plain);
+    let failure = read(&reader).await.unwrap_err();
+    assert_eq!(failure.kind.exit_code(), 2, "{}", told(&failure));
+    assert!(told(&failure).contains("kye.txt"), "{}", told(&failure));
+    // One that opens is enough to go on.
+    reader.settings.identities = Vec::new();
+    let all = read(&reader).await.unwrap();
+    let proven: Vec<_> = all.iter().map(|one| one.proven).collect();
+    assert_eq!(proven, [Some(Level::Hash), Some(Level::Read)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +244,150 @@ async fn what_was_proven_is_recorded_and_taken_back() {
     assert_eq!(proven().await, [""; 0]);
 }
 
+/// What this host has read of a manifest before proves nothing about what is stored now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_was_read_before_is_read_again() {
+    let (reader, made) = sealed(members());
+    let state = State::open(&reader.settings.own_dir).await.unwrap();
+    let remote = reader.catalog().await.remote.id;
+    let manifest = name().object(Part::Manifest);
+    let good = made.objects[&manifest].clone();
+    let mut rotten = good.clone();
+    rotten[20] ^= 1;
+    reader.store.insert(&manifest, &rotten);
+    let version = reader.store.entry(&manifest).unwrap().version.unwrap();
+    state
+        .record_backup_manifests(
+            &remote,
+            &[(manifest.clone(), version, good)],
+            std::slice::from_ref(&manifest),
+        )
+        .await
+        .unwrap();
+    let cached = Catalog::read(&*reader.settings.provider, Some(&state)).await;
+    assert_eq!(cached.unwrap().snapshots.len(), 1, "it is taken as it was");
+    for subject in [Subject::All, Subject::One(Which::Latest)] {
+        for level in [Level::List, Level::Read] {
+            let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+            let subject = subject.clone();
+            let finished =
+                verify_command(&reader.settings, subject, Some(level), reporter, cancel).await;
+            assert!(finished.failure.is_some(), "{level:?}");
+        }
+    }
+    let drilled = drill_command(&reader.settings, Arc::new(Silent), Cancel::new()).await;
+    assert!(drilled.failure.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_finds_damage_takes_the_proof_back() {
+    let (reader, made) = sealed(members());
+    let levels = async || {
+        let state = State::open(&reader.settings.own_dir).await.unwrap();
+        let remote = reader.catalog().await.remote.id;
+        let proofs = state.backup_proofs(&remote).await.unwrap();
+        state.close().await;
+        let levels = proofs.into_iter().map(|proof| proof.level);
+        levels.collect::<Vec<_>>()
+    };
+    let restore = async |only: &[&str]| {
+        let mut options = reader.options(only);
+        options.overwrite = true;
+        let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+        let finished = restore_command(&reader.settings, options, reporter, cancel).await;
+        (finished.failure).map_or(0, |failure| failure.kind.exit_code())
+    };
+    assert_eq!(restore(&[]).await, 0);
+    assert_eq!(levels().await, ["read"]);
+    // A path that never was there is no damage.
+    assert_eq!(restore(&["workspace/a.md", "workspace/no"]).await, 3);
+    assert_eq!(levels().await, ["read"]);
+    let data = &made.manifest.volumes[0].object.name;
+    let mut damaged = made.objects[data].clone();
+    let end = damaged.len() - 5;
+    damaged[end] ^= 1;
+    reader.store.insert(data, &damaged);
+    assert_eq!(restore(&[]).await, 3);
+    assert_eq!(levels().await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_gone_is_damage_though_all_comes_back() {
+    let (reader, made) = sealed(members());
+    let command = async |what: &str| {
+        let (reporter, cancel) = (Arc::new(Silent), Cancel::new());
+        if what == "verify" {
+            let one = Subject::One(Which::Latest);
+            let level = Some(Level::Read);
+            let finished = verify_command(&reader.settings, one, level, reporter, cancel).await;
+            return finished.failure.is_none();
+        }
+        let options = reader.options(&[]);
+        let finished = restore_command(&reader.settings, options, reporter, cancel).await;
+        finished.failure.is_none()
+    };
+    assert!(command("verify").await);
+    reader.store.remove(&made.manifest.index.name);
+    assert!(command("restore").await, "nothing is missing");
+    let state = State::open(&reader.settings.own_dir).await.unwrap();
+    let remote = reader.catalog().await.remote.id;
+    assert_eq!(state.backup_proofs(&remote).await.unwrap(), []);
+}
+
+/// A backup that nothing can be restored from must not hide behind one that can.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_latest_is_not_the_newest_is_told_by_each_command() {
+    let (reader, made) = sealed(members());
+    let broken = snapshot("2026-02-01T08:00:00Z");
+    reader.store.insert(&broken.object(Part::Manifest), b"{}");
+    let key = reader_seal(&reader);
+    let future = snapshot("2199-01-01T00:00:00Z");
+    reader.put(&make(future, &key, &[members()]));
+    let catalog = reader.catalog().await;
+    let (settings, cancel) = (&reader.settings, Cancel::new());
+    let mut dry = reader.options(&[]);
+    dry.dry_run = true;
+    let listed = ls(
+        settings,
+        &catalog,
+        &Which::Latest,
+        None,
+        |_| {},
+        Arc::new(Silent),
+        &cancel,
+    )
+    .await
+    .unwrap();
+    let drilled = drill(
+        settings,
+        &catalog,
+        &Which::Latest,
+        Arc::new(Silent),
+        &cancel,
+    )
+    .await;
+    let all = [
+        ("ls", listed.warnings),
+        ("drill", drilled.unwrap().restored.warnings),
+        ("verify", latest(&reader, Level::List).await.warnings),
+        ("rehearsal", reader.restore(dry).await.unwrap().warnings),
+        (
+            "restore",
+            reader.restore(reader.options(&[])).await.unwrap().warnings,
+        ),
+    ];
+    for (command, warnings) in all {
+        let told = |text: &str| warnings.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(told("lies in the future"), 1, "{command}: {warnings:?}");
+        let newer = format!("`{broken}` is newer and cannot be used");
+        assert_eq!(told(&newer), 1, "{command}: {warnings:?}");
+    }
+    // By its name it is what was asked for.
+    let one = Subject::One(Which::Name(made.manifest.snapshot.to_string()));
+    let verified = look(&reader, one, Level::List).await.unwrap();
+    assert_eq!(verified[0].warnings, [""; 0]);
+}
+
 #[test]
 fn a_newer_proof_that_says_less_hides_none_that_says_more() {
     let best = |levels: &[&str]| {
@@ -221,6 +400,7 @@ fn a_newer_proof_that_says_less_hides_none_that_says_more() {
     };
     assert_eq!(best(&["drill", "hash", "list"]).unwrap(), "day 1");
     assert_eq!(best(&["list", "hash", "list"]).unwrap(), "day 2");
+    assert_eq!(best(&["list", "list"]), None, "nothing of what is in them");
     assert_eq!(best(&["drill", "read", "hash"]).unwrap(), "day 2");
     assert_eq!(best(&["hash", "drill", "whatever"]).unwrap(), "day 2");
     assert_eq!(best(&[]), None);
@@ -279,108 +459,4 @@ async fn all_of_them_are_looked_at_also_those_that_nothing_here_opens() {
         "{:?}",
         all[3].bad
     );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drill_restores_compares_and_leaves_nothing() {
-    let database = database().await;
-    let live: Members = vec![
-        ("workspace", Body::Dir),
-        ("workspace/same", Body::File(noise(1, 1000))),
-        ("workspace/other", Body::File(noise(2, 1000))),
-        ("workspace/newer", Body::File(noise(3, 1000))),
-        ("workspace/good.db", Body::File(database.clone())),
-        ("openclaw.json", Body::File(b"{}".to_vec())),
-    ];
-    let (reader, _) = sealed_later(live);
-    let workspace = &reader.settings.workspace;
-    std::fs::write(workspace.join("same"), noise(1, 1000)).unwrap();
-    std::fs::write(workspace.join("other"), noise(9, 1000)).unwrap();
-    std::fs::write(reader.settings.state_dir.join("openclaw.json"), b"{}").unwrap();
-    let drilled = practise(&reader).await;
-    assert_eq!(drilled.databases, 1);
-    assert_eq!(drilled.compared, 3);
-    let bad = &drilled.done().bad;
-    assert_eq!(bad.len(), 1, "{bad:?}");
-    assert_eq!(bad[0].path, "workspace/other");
-    assert_no_scratch(&reader);
-
-    let mut broken = database;
-    let at = broken.len() - 4096;
-    broken[at..at + 200].fill(0xee);
-    let (reader, _) = sealed_later(vec![("workspace/bad.db", Body::File(broken))]);
-    let drilled = practise(&reader).await;
-    let said = format!("{:?}", drilled.done().bad);
-    assert!(said.contains("the database is not whole"), "{said}");
-    assert_no_scratch(&reader);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drill_that_fails_leaves_nothing_either() {
-    let (reader, made) = sealed(members());
-    std::fs::create_dir_all(reader.settings.own_dir.join("drill-left/restored")).unwrap();
-    let catalog = reader.catalog().await;
-    for name in made.objects.keys() {
-        reader.store.remove(name);
-    }
-    let result = drill(
-        &reader.settings,
-        &catalog,
-        &Which::Latest,
-        Arc::new(Silent),
-        &Cancel::new(),
-    )
-    .await;
-    assert!(result.is_err());
-    assert_no_scratch(&reader);
-}
-
-/// A snapshot of a time that what is written in this test is older than.
-fn sealed_later(members: Members) -> (Reader, Made) {
-    let key = Key::new();
-    let reader = Reader::with_key(&key);
-    let made = make(snapshot("2199-01-31T23:59:59Z"), &key.seal, &[members]);
-    reader.put(&made);
-    (reader, made)
-}
-
-async fn practise(reader: &Reader) -> ows::backup::drill::Drilled {
-    drill(
-        &reader.settings,
-        &reader.catalog().await,
-        &Which::Latest,
-        Arc::new(Silent),
-        &Cancel::new(),
-    )
-    .await
-    .unwrap()
-}
-
-fn assert_no_scratch(reader: &Reader) {
-    let left: Vec<_> = std::fs::read_dir(&reader.settings.own_dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .filter(|name| name.to_string_lossy().starts_with("drill-"))
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
-}
-
-/// A database of some pages: our own, which any state directory has.
-async fn database() -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    ows::state::State::open(folder.path())
-        .await
-        .unwrap()
-        .close()
-        .await;
-    let file = std::fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| {
-            std::fs::read(path)
-                .unwrap()
-                .starts_with(b"SQLite format 3\0")
-        })
-        .expect("a database");
-    std::fs::read(file).unwrap()
 }

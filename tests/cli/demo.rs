@@ -58,7 +58,7 @@ fn the_demo_tells_a_whole_story() {
 
     5. Back it all up, sealed to a key, and restore a file of it
        $ ows backup now
-         [SNAPSHOT]: 4 files, 48 B, stored as [SIZE] (14 calls, [SECONDS] s)
+         [SNAPSHOT]: 4 files, 48 B, stored as [SIZE] (15 calls, [SECONDS] s)
        $ ows backup restore --to restored --path workspace/AGENTS.md
          1 file restored into `restored`, every file checked
 

@@ -1,4 +1,4 @@
-//! Faults on purpose, for tests: the n-th call fails before or after it took effect, hangs, answers short, or the
+//! Faults on purpose, for tests: the n-th call fails before or after it took effect, hangs, is slow, answers short, or the
 //! process is dead from then on.
 //!
 //! A [`FaultSet`] is the script; it can be shared by several [`Faults`] layers, and is asked at each call. Faults are
@@ -11,6 +11,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -48,8 +49,12 @@ impl Faults {
         path: &str,
         call: impl Future<Output = Result<Value>> + Send,
     ) -> Result<Value> {
-        match self.set.next(operation, path) {
-            Play::Pass | Play::ShortBody { .. } | Play::BreakListing { .. } => {
+        let play = self.set.next(operation, path);
+        if let Play::Slow(delay) = play {
+            tokio::time::sleep(delay).await;
+        }
+        match play {
+            Play::Pass | Play::Slow(_) | Play::ShortBody { .. } | Play::BreakListing { .. } => {
                 let answer = call.await;
                 self.set.alive(operation, path)?;
                 answer
@@ -80,6 +85,10 @@ impl Faults {
             Play::Fail { kind, .. } => return Err(scripted(kind, Operation::Get, name)),
             Play::Hang(_) => return std::future::pending().await,
             Play::ShortBody { bytes, kind } => Some((bytes, kind)),
+            Play::Slow(delay) => {
+                tokio::time::sleep(delay).await;
+                None
+            }
             Play::Pass | Play::BreakListing { .. } => None,
         };
         let download = self.inner.get(path, options).await?;
@@ -146,8 +155,12 @@ impl Provider for Faults {
             .as_ref()
             .map_or_else(String::new, RelPath::to_string);
         let play = self.set.next(Operation::List, &path);
+        let delay = match play {
+            Play::Slow(delay) => delay,
+            _ => Duration::ZERO,
+        };
         let (items, end) = match play {
-            Play::Pass | Play::ShortBody { .. } => (usize::MAX, None),
+            Play::Pass | Play::Slow(_) | Play::ShortBody { .. } => (usize::MAX, None),
             Play::Fail {
                 moment: Moment::Before,
                 kind,
@@ -160,8 +173,15 @@ impl Provider for Faults {
             Play::Hang(_) => return stream::pending().boxed(),
         };
         let error = end.map(|kind| Err(scripted(kind, Operation::List, &path)));
-        self.inner
-            .list(options)
+        let listing = self.inner.list(options);
+        let waiting = async move {
+            if delay > Duration::ZERO {
+                tokio::time::sleep(delay).await;
+            }
+        };
+        stream::once(waiting)
+            .flat_map(|()| stream::empty())
+            .chain(listing)
             .take(items)
             .map(move |item| {
                 self.set.alive(Operation::List, &path)?;

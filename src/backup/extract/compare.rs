@@ -69,7 +69,7 @@ pub(super) enum CopyError {
 /// Copies, and hashes on the way.
 pub(super) fn copy(from: &mut impl Read, mut to: impl io::Write) -> Result<Digest, CopyError> {
     let mut sha256 = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
+    let mut buffer = [0; 16 << 10];
     loop {
         let count = from.read(&mut buffer).map_err(CopyError::Read)?;
         if count == 0 {

@@ -13,14 +13,18 @@
 //! One bad member is reported and the next one goes on. What makes the rest doubtful ends the run ([`ExtractError`]). Until
 //! all is well a file [`PARTIAL`] marks the target.
 //!
-//! Memory: one buffer; 40 bytes per path, which tell what this run made; the paths of all folders; up to 32 MiB of links. More
+//! Short files are filled on other threads (`writers`).
+//!
+//! Memory: 4 MiB of short files; 40 bytes per path, which tell what this run made; the paths of all folders; up to 32 MiB of links. More
 //! links than that are made earlier: never following links makes that as safe.
 
 mod compare;
+mod files;
 mod outcome;
 mod place;
 #[cfg(test)]
 mod tests;
+mod writers;
 
 use std::io::{self, Read};
 
@@ -30,11 +34,12 @@ use super::entry::{ArchivePath, AskedPath, Digest, EntryKind, SnapshotEntry, esc
 use super::index::{IndexError, IndexReader, IndexRecord};
 use super::manifest::ProblemClass;
 use super::untar::{Member, MemberKind, TarError, TarReader, plain_path};
-use compare::{CopyError, copy, points_outside, with_cause};
 pub(super) use compare::{agrees, hash, wanted, with_causes};
+use compare::{points_outside, with_cause};
 use outcome::shorten;
 pub use outcome::{Bad, ExtractError, Extracted};
 use place::{Places, Refusal};
+use writers::{SHORT, Writers};
 
 /// The file that marks a target as not, or not wholly, restored.
 pub const PARTIAL: &str = ".ows-partial";
@@ -135,6 +140,7 @@ pub struct Extractor<'a> {
     /// What the index has behind damage, in its order.
     behind: Vec<SnapshotEntry>,
     dirs: Vec<(ArchivePath, u32, i128)>,
+    writers: Writers,
     done: Extracted,
 }
 
@@ -164,6 +170,7 @@ impl<'a> Extractor<'a> {
             lost: false,
             behind: Vec::new(),
             dirs: Vec::new(),
+            writers: Writers::default(),
             done: Extracted::default(),
         })
     }
@@ -171,7 +178,13 @@ impl<'a> Extractor<'a> {
     /// Unpacks one volume: an uncompressed tar, read to the end of `tar`, where gzip and age check themselves.
     pub fn volume(&mut self, tar: impl Read) -> Result<(), ExtractError> {
         self.volume += 1;
-        let mut tar = TarReader::new(tar);
+        let result = self.members(TarReader::new(tar));
+        // Also when it ended early: what is not as it should be does not stay.
+        let settled = self.settle(0);
+        result.and(settled)
+    }
+
+    fn members(&mut self, mut tar: TarReader<impl Read>) -> Result<(), ExtractError> {
         loop {
             let member = match tar.next_member() {
                 Ok(Some(member)) => member,
@@ -200,7 +213,11 @@ impl<'a> Extractor<'a> {
                 continue;
             }
             let digest = expected.as_ref().and_then(digest_of);
-            self.member(&path, member, digest, &mut tar)?;
+            let is_short = member.kind == MemberKind::File && member.size <= SHORT;
+            match is_short {
+                true => self.short(&path, &member, digest, &mut tar)?,
+                false => self.member(&path, member, digest, &mut tar)?,
+            }
             if let Some(entry) = expected {
                 self.tell_incomplete(&entry);
             }
@@ -452,75 +469,9 @@ impl<'a> Extractor<'a> {
         Ok(())
     }
 
-    fn file(
-        &mut self,
-        path: &ArchivePath,
-        member: &Member,
-        expected: Option<Digest>,
-        tar: &mut impl Content,
-    ) -> Result<(), ExtractError> {
-        let file = match self.places.file(path) {
-            Ok(file) => file,
-            Err(Refusal::Twice) => return self.again(path, tar),
-            Err(refusal) => return self.refused(path, refusal),
-        };
-        let copied = copy(tar, &file);
-        let digest = match copied {
-            Ok(digest) => digest,
-            Err(failure) => {
-                let removed = self.places.remove_file(path);
-                if let Err(error) = removed {
-                    self.bad(
-                        &path.to_string(),
-                        &format!("its beginning could not be removed ({error})"),
-                    );
-                }
-                return match failure {
-                    CopyError::Read(error) => {
-                        self.bad(&path.to_string(), "it lies in the damage; it was not kept");
-                        Err(self.stopped(tar.failure(error)))
-                    }
-                    CopyError::Write(error) => self.refused(path, Refusal::Io(error)),
-                };
-            }
-        };
-        if expected.is_some_and(|expected| expected != digest) {
-            if let Err(error) = self.places.remove_file(path) {
-                return self.refused(path, Refusal::Io(error));
-            }
-            self.bad(
-                &path.to_string(),
-                "its content is not what the index says; it was not kept",
-            );
-            return Ok(());
-        }
-        if let Err(error) = place::set_attributes(&file, member.mode & 0o777, member.mtime_ns) {
-            return self.refused(path, Refusal::Io(error));
-        }
-        self.done.files += 1;
-        self.done.bytes += member.size;
-        self.done.unproven += u64::from(expected.is_none());
-        Ok(())
-    }
-
-    /// A second member of one name. The same content again is harmless.
-    fn again(&mut self, path: &ArchivePath, tar: &mut impl Content) -> Result<(), ExtractError> {
-        let second = match hash(tar) {
-            Ok(digest) => digest,
-            Err(error) => return Err(self.stopped(tar.failure(error))),
-        };
-        match self
-            .places
-            .open_file(path)
-            .and_then(|mut file| hash(&mut file))
-        {
-            Ok(first) if first == second => self.done.repeated += 1,
-            _ => return self.refused(path, Refusal::Twice),
-        }
-        Ok(())
-    }
-
     fn make_links(&mut self) -> Result<(), ExtractError> {
+        // A link is only made to a file that stays.
+        self.settle(0)?;
         self.deferred = 0;
         for (path, target, mtime_ns) in std::mem::take(&mut self.symlinks) {
             match self.places.symlink(&path, &target, mtime_ns) {

@@ -16,6 +16,9 @@ use crate::backup::entry::ArchivePath;
 /// How deep a path may lead. Ordinary tools take 4,095 bytes of path, and each folder costs a call for each way to it.
 const MOST_SEGMENTS: usize = 1024;
 
+/// How many folders are kept open. Of those that lie deeper, the way is walked again from the last one of these.
+const MOST_OPEN: usize = 64;
+
 /// What the mark of a partial restore says.
 const MARK: &[u8] =
     b"This folder is not, or not wholly, restored: what is missing or wrong was reported by ows.\n";
@@ -66,8 +69,8 @@ pub(super) struct Places<'a> {
     target: &'a Dir,
     aside: Option<Dir>,
     made: HashMap<(u64, u64), Made>,
-    /// The folder that was used last; members mostly come folder by folder.
-    last: Option<(ArchivePath, Dir)>,
+    /// The folders on the way to the last one that was used; members mostly come folder by folder.
+    way: Vec<(ArchivePath, Dir)>,
 }
 
 impl<'a> Places<'a> {
@@ -76,7 +79,7 @@ impl<'a> Places<'a> {
             target,
             aside,
             made: HashMap::new(),
-            last: None,
+            way: Vec::new(),
         }
     }
 
@@ -250,17 +253,23 @@ impl<'a> Places<'a> {
         let Some(parent) = path.parent() else {
             return Ok(self.target.try_clone()?);
         };
-        if let Some((last, dir)) = &self.last
-            && *last == parent
-        {
-            return Ok(dir.try_clone()?);
+        while let Some((last, dir)) = self.way.last() {
+            if *last == parent {
+                return Ok(dir.try_clone()?);
+            }
+            if parent.is_within(last) {
+                break;
+            }
+            self.way.pop();
         }
         if path.segments().count() > MOST_SEGMENTS {
             return Err(Refusal::TooDeep);
         }
         let dir = self.parent(&parent)?;
         let dir = self.step(&dir, &parent)?;
-        self.last = Some((parent, dir.try_clone()?));
+        if self.way.len() < MOST_OPEN {
+            self.way.push((parent, dir.try_clone()?));
+        }
         Ok(dir)
     }
 

@@ -172,8 +172,8 @@ fn row(snapshot: &Snapshot, proofs: &Proofs) -> Value {
         "files": snapshot.manifest.totals.files,
         "encrypted": snapshot.manifest.encryption.is_on(),
         "legacy": false,
-        "proven_at": proof.map(|proof| time(proof.proven_at)),
-        "level": proof.map(|proof| proof.level.clone()),
+        "proven_at": proof.as_ref().map(|proof| time(proof.proven_at)),
+        "level": proof.as_ref().map(|proof| &proof.level),
     })
 }
 

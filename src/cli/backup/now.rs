@@ -1,10 +1,11 @@
 //! `ows backup now`.
 
 use ows::backup::connect::{backup_settings, require_enabled};
-use ows::backup::now::{FinishedBackup, Made, NowOptions, now};
+use ows::backup::now::{Counted, FinishedBackup, Made, NowOptions, now};
 use ows::cancel::Cancel;
 use ows::error::{Failure, Outcome};
 use ows::report::Report;
+use serde_json::json;
 
 use super::super::args::Global;
 use super::super::open;
@@ -57,6 +58,7 @@ fn tell(made: &Made, answer: &mut Answer) {
     answer.set("vanished", made.vanished);
     answer.set("sqlite_unverified", made.sqlite_unverified);
     answer.set("missing_items", made.missing_items.clone());
+    answer.set("left_out", json!(made.left_out));
     answer.set("removed", made.pruned.removed.clone());
     answer.set("retained", made.pruned.retained.clone());
 }
@@ -70,7 +72,8 @@ pub fn lines(made: &Made, report: &Report, verbose: bool) -> Vec<String> {
             files(made.files),
             size(made.bytes_read)
         );
-        return counted.then_some(text).into_iter().collect();
+        let lines = counted.then_some(text).into_iter();
+        return lines.chain(left_out(&made.left_out)).collect();
     };
     let mut lines = vec![format!(
         "{snapshot}: {}, {}, stored as {} ({})",
@@ -79,6 +82,7 @@ pub fn lines(made: &Made, report: &Report, verbose: bool) -> Vec<String> {
         size(made.bytes_stored),
         cost(report)
     )];
+    lines.extend(left_out(&made.left_out));
     let pruned = &made.pruned;
     if verbose {
         lines.extend(pruned.removed.iter().map(|name| format!("removed {name}")));
@@ -91,4 +95,30 @@ pub fn lines(made: &Made, report: &Report, verbose: bool) -> Vec<String> {
         )),
     }
     lines
+}
+
+/// What is not in it on purpose, when there is something.
+fn left_out(counted: &Counted) -> Option<String> {
+    let Counted {
+        special,
+        excluded,
+        caches,
+    } = *counted;
+    let some = |count: u64, text: String| (count > 0).then_some(text);
+    let parts = [
+        match special {
+            1 => Some("1 socket, pipe or device".to_owned()),
+            _ => some(special, format!("{special} sockets, pipes or devices")),
+        },
+        match excluded {
+            1 => Some("1 path that `exclude` names".to_owned()),
+            _ => some(excluded, format!("{excluded} paths that `exclude` names")),
+        },
+        match caches {
+            1 => Some("the contents of 1 cache".to_owned()),
+            _ => some(caches, format!("the contents of {caches} caches")),
+        },
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("left out: {}", parts.join("; ")))
 }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ows::backup::proving::strongest;
 use ows::backup::settings::BackupSettings;
 use ows::error::Outcome;
 use ows::state::{BackupProof, State};
 
 use super::super::output::{Answer, Output};
-
-/// The levels, from the one that proves most.
-const LEVELS: [&str; 4] = ["drill", "read", "hash", "list"];
 
 /// The database, for whoever only looks; `None` without one. A damaged one keeps nobody from the snapshots, which are
 /// all in the storage.
@@ -50,13 +48,7 @@ impl Proofs {
     }
 
     /// The strongest proof of a snapshot.
-    pub fn best(&self, snapshot: &str) -> Option<&BackupProof> {
-        let rank = |proof: &&BackupProof| {
-            LEVELS
-                .iter()
-                .position(|level| *level == proof.level)
-                .unwrap_or(LEVELS.len())
-        };
-        self.0.get(snapshot)?.iter().min_by_key(rank)
+    pub fn best(&self, snapshot: &str) -> Option<BackupProof> {
+        strongest(self.0.get(snapshot)?.iter().cloned())
     }
 }

@@ -134,6 +134,37 @@ fn files_that_cannot_be_read_are_named_and_make_three() {
 }
 
 #[test]
+fn what_is_left_out_on_purpose_is_counted() {
+    let world = to_folder("exclude: ['*.tmp']");
+    let pipe = world.path("workspace/pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for name in ["a.tmp", "notes/b.tmp"] {
+        world.write(&format!("workspace/{name}"), "x");
+    }
+    let tag = "Signature: 8a477f597d28d172789f06886806bc55";
+    world.write("workspace/cache/CACHEDIR.TAG", tag);
+    world.write("workspace/cache/thing", "x");
+    let dry = world.ok(&["backup", "now", "--dry-run"]);
+    let made = world.ok(&["backup", "now"]);
+    assert_snapshot!([dry, made].map(|ran| shown(&ran.shown())).join("\n"), @r"
+    exit code: 0
+    --- stdout
+    6 files, [SIZE], would be in it (dry run: nothing was stored)
+    left out: 1 socket, pipe or device; 2 paths that `exclude` names; the contents of 1 cache
+
+    exit code: 0
+    --- stdout
+    [SNAPSHOT]: 6 files, [SIZE], stored as [SIZE] ([CALLS] calls, [SECONDS] s)
+    left out: 1 socket, pipe or device; 2 paths that `exclude` names; the contents of 1 cache
+    ");
+    let json = world.json(&["backup", "now"]);
+    fits("backup-now", &json);
+    let expected = serde_json::json!({ "special": 1, "excluded": 2, "caches": 1 });
+    assert_eq!(json["left_out"], expected, "{json:#}");
+}
+
+#[test]
 fn a_much_smaller_snapshot_stops_the_pruning_until_a_person_accepts_it() {
     let server = world::server();
     let world = to_bucket(&server, "retain: 1");

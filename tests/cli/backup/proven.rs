@@ -105,7 +105,7 @@ fn a_snapshot_is_looked_into_restored_and_proven() {
     exit code: 0
     --- stdout
     [SNAPSHOT]: restored, and every file is as it was stored: 5 files, [SIZE] ([CALLS] calls, [SECONDS] s)
-    0 databases checked, 5 files compared with this host, where they have not changed since; what was restored was removed again
+    0 databases checked, 0 files compared with this host, where they have not changed since; what was restored was removed again
 
     $ backup list
     exit code: 0
@@ -223,7 +223,7 @@ fn damage_is_named_and_the_rest_is_restored() {
     exit code: 3
     --- stdout
     [SNAPSHOT]: restored, but NOT everything is as it was stored: 4 files, [SIZE] ([CALLS] calls, [SECONDS] s)
-    0 databases checked, 4 files compared with this host, where they have not changed since; what was restored was removed again
+    0 databases checked, 0 files compared with this host, where they have not changed since; what was restored was removed again
     --- stderr
     warning: `[SNAPSHOT]` is not encrypted: whoever can write to the storage can change it, and nothing would tell
     `workspace/readme.txt`: its content is not what the index says; it was not kept
@@ -255,8 +255,11 @@ fn what_is_found_damaged_is_proven_no_more() {
     let name = now(&world);
     let level = || world.json(&["backup", "list"])["snapshots"][0]["level"].clone();
     world.ok(&["backup", "drill"]);
-    world.ok(&["backup", "verify"]);
     assert_eq!(level(), "drill");
+    world.ok(&["backup", "verify", "--level", "list"]);
+    assert_eq!(level(), "drill");
+    world.ok(&["backup", "verify"]);
+    assert_eq!(level(), "read", "as deep, and newer");
     let object = format!("vault/{name}.tar.gz");
     let whole = world.tree().read(&object).unwrap();
     let mut bytes = whole.clone();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -23,6 +24,7 @@ pub(super) enum Play {
     Pass,
     Fail { moment: Moment, kind: ErrorKind },
     Hang(Moment),
+    Slow(Duration),
     ShortBody { bytes: u64, kind: Option<ErrorKind> },
     BreakListing { items: usize, kind: ErrorKind },
 }
@@ -127,6 +129,12 @@ impl Fault {
     #[must_use]
     pub fn hangs_after(self) -> Self {
         self.plays(Play::Hang(Moment::After))
+    }
+
+    /// The call begins so much later.
+    #[must_use]
+    pub fn slow(self, delay: Duration) -> Self {
+        self.plays(Play::Slow(delay))
     }
 
     /// A download ends after so many bytes: with an error, or without one as if that were all.

@@ -167,3 +167,21 @@ async fn the_same_seed_gives_the_same_faults() {
     assert_ne!(first, outcomes(8).await);
     assert!((10..=60).contains(&first.iter().filter(|succeeded| !**succeeded).count()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_is_made_later() {
+    const DELAY: Duration = Duration::from_secs(3);
+    let store = MemoryStore::new(MemoryOptions::s3());
+    let (provider, set) = faulty(&store);
+    set.add(Fault::any().times(3).slow(DELAY));
+    let began = tokio::time::Instant::now();
+    put(&provider, "a").await.unwrap();
+    let listed: Vec<_> = (provider.list(ListOptions::default()).try_collect())
+        .await
+        .unwrap();
+    assert_eq!(listed.len(), 1);
+    let got = provider.get(&path("a"), GetOptions::default()).await;
+    assert_eq!(got.unwrap().entry.size, 7);
+    assert_eq!(began.elapsed(), 3 * DELAY);
+    set.assert_all_reached();
+}
