@@ -29,7 +29,7 @@
 //! many files within a minute after deleting many is several times slower on ext4, whoever does it: nothing is deleted
 //! before a round ends, and no restore begins within `OWS_BENCH_REST` seconds (90) of that.
 //!
-//! The last case, `ls-million`, lists a snapshot of 1,000,000 files, and one file of it.
+//! The last case, `ls-million`, lists a snapshot of 1,000,000 files, as text and as JSON, and one file of it.
 //!
 //! - `OWS_BENCH_ONLY=text-s3`: only cases whose name contains this: a corpus with `-folder` or `-s3`, or `ls-million`.
 //! - `OWS_BENCH_CLIENTS=ows,restic`: only these.
@@ -38,6 +38,8 @@
 
 #![allow(clippy::print_stdout, reason = "printing is what it is for")]
 
+#[path = "shared/listed.rs"]
+mod listed;
 mod shared;
 
 use std::fs;
@@ -46,14 +48,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use ows::backup::entry::{
-    ArchivePath, BLOCK_BYTES, Digest, EntryKind, Place, RestartPoints, SnapshotEntry,
-};
-use ows::backup::index::IndexWriter;
-use ows::backup::manifest::{Encryption, FORMAT, Manifest, StoredObject, Totals, Volume};
-use ows::backup::name::{Part, SnapshotName};
+use listed::{listed_name, write_snapshot};
 use shared::{S3, Usage, about, median, noise, number, ows};
 
 /// For openssl and restic.
@@ -683,7 +678,7 @@ fn gather(root: &Path, folder: &Path, found: &mut Vec<Source>) {
     }
 }
 
-/// Lists a snapshot of 1,000,000 files, and one of them. The snapshot has an index and no content.
+/// Lists a snapshot of 1,000,000 files, in both forms, and one of them. The snapshot has an index and no content.
 fn list_a_million(cache: &Path, scale: f64) {
     let files = (1_000_000.0 * scale) as u64;
     let place = cache.join("million");
@@ -697,7 +692,7 @@ fn list_a_million(cache: &Path, scale: f64) {
         local_place(&store)
     );
     fs::write(place.join("config.json5"), config).expect("the file can be written");
-    let list = |below: Option<&str>| {
+    let list = |what: &str, more: &[&str]| {
         let mut command = Command::new(ows());
         command
             .arg("--config")
@@ -709,13 +704,12 @@ fn list_a_million(cache: &Path, scale: f64) {
         command
             .args(["backup", "ls"])
             .arg(name.to_string())
-            .args(below);
+            .args(more);
         let runs: Vec<Usage> = (0..number("OWS_BENCH_RUNS", 3))
             .map(|_| shared::measure("ls", clone(&command)))
             .collect();
         println!(
-            "{:8} {:>8.2} {:>8.2} {:>9.0}",
-            if below.is_some() { "one" } else { "all" },
+            "{what:8} {:>8.2} {:>8.2} {:>9.0}",
             median(runs.iter().map(|usage| usage.wall)),
             median(runs.iter().map(|usage| usage.cpu)),
             median(runs.iter().map(|usage| usage.peak_kib as f64 / 1024.0)),
@@ -726,8 +720,9 @@ fn list_a_million(cache: &Path, scale: f64) {
         "{:8} {:>8} {:>8} {:>9}",
         "files", "wall s", "CPU s", "peak MiB"
     );
-    list(None);
-    list(Some(&listed_name(files / 2)));
+    list("all", &[]);
+    list("json", &["--json"]);
+    list("one", &[&listed_name(files / 2)]);
     remove(&place);
 }
 
@@ -735,86 +730,4 @@ fn clone(command: &Command) -> Command {
     let mut clone = Command::new(command.get_program());
     clone.args(command.get_args());
     clone
-}
-
-fn listed_name(number: u64) -> String {
-    format!("workspace/folder-{:04}/file-{number:07}.txt", number / 1000)
-}
-
-/// Writes a snapshot whose index names `files` files.
-fn write_snapshot(folder: &Path, files: u64) -> SnapshotName {
-    let name: SnapshotName = "ows-20260131T235959Z-1a2b3c4d".parse().expect("a name");
-    let mut index = IndexWriter::new(Vec::new(), name).expect("memory takes it");
-    let mut offset = 512;
-    for number in 0..files {
-        let path = listed_name(number);
-        let entry = SnapshotEntry {
-            path: ArchivePath::new(path.as_bytes()).expect("a path"),
-            kind: EntryKind::File {
-                size: 1000,
-                sha256: Digest::of(path.as_bytes()),
-                place: Place { volume: 1, offset },
-            },
-            mode: 0o644,
-            mtime_ns: 1_769_903_999_250_000_000,
-            uid: 1000,
-            gid: 1000,
-            user: Some("agent".into()),
-            group: Some("agent".into()),
-            problem: None,
-        };
-        index.entry(&entry).expect("memory takes it");
-        offset += 1536;
-    }
-    let mut points = RestartPoints::new();
-    for block in 0..offset.div_ceil(BLOCK_BYTES) {
-        assert!(points.push(10 + block * 250_000), "the table ascends");
-    }
-    index.blocks(1, &points).expect("memory takes it");
-    let index = index.finish().expect("memory takes it");
-
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(&[0; 1024]).expect("memory takes it");
-    let data = gzip.finish().expect("memory takes it");
-    let stored = |part: Part, content: &[u8]| {
-        let object = StoredObject {
-            name: name.object(part),
-            size: content.len() as u64,
-            sha256: Digest::of(content),
-        };
-        fs::write(folder.join(&object.name), content).expect("the file can be written");
-        object
-    };
-    let whole = Part::Data {
-        volume: None,
-        encrypted: false,
-    };
-    let manifest = Manifest {
-        format: FORMAT,
-        snapshot: name,
-        profile: "default".to_owned(),
-        host: "bench".to_owned(),
-        started_at: "2026-01-31T23:59:59Z".parse().expect("a time"),
-        finished_at: "2026-02-01T00:00:59Z".parse().expect("a time"),
-        tool: "bench".to_owned(),
-        encryption: Encryption::None,
-        items: vec!["workspace".to_owned()],
-        volumes: vec![Volume {
-            object: stored(whole, &data),
-            tar_size: offset,
-        }],
-        index: stored(Part::Index { encrypted: false }, &index),
-        totals: Totals {
-            files,
-            bytes: files * 1000,
-            ..Totals::default()
-        },
-        problems: vec![],
-        previous: None,
-    };
-    stored(
-        Part::Manifest,
-        &manifest.write().expect("it holds together"),
-    );
-    name
 }

@@ -89,6 +89,7 @@ fn settings(config: &Config, retry: RetryOptions) -> Outcome<BackupSettings> {
         profile: backup.profile.clone(),
         host: host(),
         encryption: backup.encryption.clone(),
+        passphrase: backup.passphrase.clone(),
         identities: backup.identities.clone(),
         items: backup.include.clone(),
         exclude: backup.exclude.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::catalog::Catalog;
-use super::entry::{ArchivePath, EntryKind, Place, SnapshotEntry, escape};
+use super::entry::{AskedPath, EntryKind, Place, SnapshotEntry, escape};
 use super::extract::{hash, with_causes};
 use super::index::IndexRecord;
 use super::restore::blocking;
@@ -33,7 +33,7 @@ pub async fn ls(
     settings: &BackupSettings,
     catalog: &Catalog,
     which: &Which,
-    below: Option<ArchivePath>,
+    below: Option<AskedPath>,
     mut show: impl FnMut(&SnapshotEntry) + Send + 'static,
     reporter: Arc<dyn Reporter>,
     cancel: &Cancel,
@@ -53,10 +53,7 @@ pub async fn ls(
             )
         };
         let from = each(&source, &mut |entry| {
-            if below
-                .as_ref()
-                .is_none_or(|below| entry.path.is_within(below))
-            {
+            if below.as_ref().is_none_or(|below| below.covers(&entry.path)) {
                 paths += 1;
                 show(entry);
             }

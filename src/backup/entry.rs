@@ -10,6 +10,8 @@ use sha2::Digest as _;
 
 use super::manifest::ProblemClass;
 
+pub use super::spelling::{AskedPath, escape, is_unsafe, unescape};
+
 /// How many bytes of tar one block of the gzip stream holds; the last one of a volume holds what is left.
 pub const BLOCK_BYTES: u64 = 1 << 20;
 
@@ -115,24 +117,6 @@ impl fmt::Debug for ArchivePath {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "`{self}`")
     }
-}
-
-/// `bytes` for people: text as it is, control characters and what is no UTF-8 escaped.
-pub fn escape(bytes: &[u8]) -> String {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        // Not `escape_debug` alone: it also escapes quotes, which are ordinary in names.
-        for character in chunk.valid().chars() {
-            match character {
-                '\'' | '"' => text.push(character),
-                other => text.extend(other.escape_debug()),
-            }
-        }
-        for byte in chunk.invalid() {
-            text.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    text
 }
 
 /// A time as pax and the index write it: seconds since the epoch, with as many decimals as it has.
@@ -382,12 +366,6 @@ mod tests {
         assert!(deep.is_within(&deep));
         assert!(!deep.is_within(&path("work")));
         assert!(!path("workspace").is_within(&deep));
-    }
-
-    #[test]
-    fn what_a_terminal_should_not_see_is_escaped() {
-        assert_eq!(escape(b"a'b \"c\" \xc3\xa4.md"), "a'b \"c\" \u{e4}.md");
-        assert_eq!(escape(b"\x1b[2J\xff\n"), "\\u{1b}[2J\\xff\\n");
     }
 
     #[test]

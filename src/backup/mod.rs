@@ -39,6 +39,7 @@
 //! - [`settings`]: what every backup command is told.
 //! - [`sink`]: where the blocking side puts its objects: parts of equal size, bounded memory.
 //! - [`source`]: the snapshot that is read, its keys, and the layers over its objects.
+//! - [`spelling`]: how paths are shown, and read back from what is typed.
 //! - [`status`]: how backups stand.
 //! - `target`: the folder that is restored into.
 //! - [`untar`]: reads a tar archive as if an enemy wrote it.
@@ -84,6 +85,7 @@ pub mod seal;
 pub mod settings;
 pub mod sink;
 pub mod source;
+pub mod spelling;
 pub mod status;
 mod target;
 mod unlisted;

@@ -11,7 +11,9 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use flate2::bufread::DeflateDecoder;
 
 use super::catalog::Snapshot;
-use super::entry::{ArchivePath, BLOCK_BYTES, EntryKind, Place, RestartPoints, SnapshotEntry};
+use super::entry::{
+    ArchivePath, AskedPath, BLOCK_BYTES, EntryKind, Place, RestartPoints, SnapshotEntry,
+};
 use super::extract::{ExtractError, Extractor, with_causes};
 use super::index::IndexRecord;
 use super::ranged::{Ranged, Reach};
@@ -60,12 +62,12 @@ impl Picked {
 }
 
 /// Reads the index and picks `only` and what lies below. `None` when these are too many, or not to be reached.
-pub fn pick(source: &Source, only: &[ArchivePath]) -> Result<Option<Picked>, SourceError> {
+pub fn pick(source: &Source, only: &[AskedPath]) -> Result<Option<Picked>, SourceError> {
     let Some(index) = source.index()? else {
         return Ok(None);
     };
     let Some(mut picked) = gather(index, |entry| {
-        only.iter().any(|only| entry.path.is_within(only))
+        only.iter().any(|only| only.covers(&entry.path))
     })?
     else {
         return Ok(None);

@@ -14,7 +14,6 @@ use super::drill::{Drilled, drill, sweep};
 use super::extract::Bad;
 use super::restore::{RestoreOptions, Restored, blocking, restore};
 use super::run;
-use super::seal::Keys;
 use super::settings::BackupSettings;
 use super::source::{Chosen, Which};
 use super::verify::{Level, Subject, Verified, verify};
@@ -108,7 +107,7 @@ pub async fn restore_command(
 
 /// The deepest level that can be had with the keys of this host.
 fn deepest(settings: &BackupSettings, catalog: &Catalog, subject: &Subject) -> Outcome<Level> {
-    let keys = Keys::read(&settings.encryption, &settings.identities)?;
+    let keys = settings.keys()?;
     let opens = match subject {
         Subject::All => catalog
             .snapshots

@@ -17,7 +17,7 @@ use cap_std::fs::Dir;
 use chrono::{DateTime, Utc};
 
 use super::catalog::Catalog;
-use super::entry::{ArchivePath, EntryKind, SnapshotEntry};
+use super::entry::{AskedPath, EntryKind, SnapshotEntry};
 use super::extract::{
     ExtractError, ExtractOptions, Extracted, Extractor, INCOMPLETE, LOST, Proof, with_causes,
 };
@@ -42,7 +42,7 @@ pub struct RestoreOptions {
     /// Into which folder; `<state>/.backup-restore/<snapshot>/` when `None`.
     pub to: Option<PathBuf>,
     /// Only these archive paths and what lies below them; everything when empty.
-    pub only: Vec<ArchivePath>,
+    pub only: Vec<AskedPath>,
     /// Nothing is written.
     pub dry_run: bool,
     /// Restore into a folder that holds something, and move aside what is replaced.
@@ -217,12 +217,7 @@ impl Job {
             [_] => "no such path",
             _ => "none of these paths",
         };
-        let asked: Vec<_> = self
-            .options
-            .only
-            .iter()
-            .map(ArchivePath::to_string)
-            .collect();
+        let asked: Vec<_> = self.options.only.iter().map(AskedPath::to_string).collect();
         Failure::usage(format!("the snapshot `{name}` holds {what}; {NOTHING}"))
             .with_path(asked.join(", "))
             .with_hint(format!("`ows backup ls {name}` shows which paths it holds"))

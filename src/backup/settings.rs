@@ -10,7 +10,9 @@ use ows_providers::layers::CallCounter;
 use secrecy::SecretString;
 
 use super::retention::Policy;
+use super::seal::Keys;
 use crate::config::{Encryption, Item};
+use crate::error::Outcome;
 
 /// A backup as it is configured. The command line makes it from the configuration; a program that embeds the library may
 /// make it by itself.
@@ -32,6 +34,8 @@ pub struct BackupSettings {
     pub host: String,
     /// How snapshots are sealed.
     pub encryption: Encryption,
+    /// Opens snapshots that were made with it, where `encryption` has no passphrase itself.
+    pub passphrase: Option<SecretString>,
     /// Files with age identities, for reading snapshots. Making and pruning them needs none.
     pub identities: Vec<PathBuf>,
     /// What a snapshot holds.
@@ -64,6 +68,18 @@ impl BackupSettings {
     /// Whether this host encrypts its snapshots: a plain one is none of its own then.
     pub fn encrypts(&self) -> bool {
         !matches!(self.encryption, Encryption::None)
+    }
+
+    /// The keys that open snapshots: they are asked for when one is read, and by nothing else.
+    ///
+    /// # Errors
+    /// When a file with identities cannot be read.
+    pub fn keys(&self) -> Outcome<Keys> {
+        let passphrase = match &self.encryption {
+            Encryption::Passphrase(passphrase) => Some(passphrase),
+            _ => self.passphrase.as_ref(),
+        };
+        Keys::read(passphrase, &self.identities)
     }
 }
 

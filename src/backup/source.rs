@@ -106,7 +106,7 @@ impl Source {
         cancel: &Cancel,
     ) -> Outcome<Self> {
         let chosen = Chosen::find(settings, catalog, which)?;
-        let keys = Keys::read(&settings.encryption, &settings.identities)?;
+        let keys = settings.keys()?;
         let suits = match &chosen {
             Chosen::Snapshot(snapshot) => keys.suit(&snapshot.manifest.encryption),
             Chosen::Legacy(legacy) if legacy.name.encrypted() && keys.passphrase().is_none() => {
@@ -430,6 +430,21 @@ pub(super) fn is_about_keys(error: &(dyn Error + 'static)) -> bool {
         || matches!(find(error), Some(LegacyError::WrongPassphrase))
 }
 
+/// Which key is to be configured, when `error` says that those of this host do not open it.
+fn which_key(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let open = find::<OpenError>(error);
+    match open {
+        Some(OpenError::NoIdentity | OpenError::OtherKeys { .. }) => {
+            Some("name the file with its age identity in `backup.identities`")
+        }
+        _ if is_about_keys(error) => Some(
+            "set `backup.passphrase` to the one that it was made with; where the configuration has `recipients`, \
+             write a second one without them and name it: `--config FILE`",
+        ),
+        _ => None,
+    }
+}
+
 /// What a person reads about `error`.
 pub(super) fn failure(
     message: String,
@@ -440,7 +455,6 @@ pub(super) fn failure(
         return cancel.failure();
     }
     let provider = find::<ows_providers::Error>(&error).map(|error| error.kind);
-    let about_keys = is_about_keys(&error);
     let (kind, hint) = match provider {
         Some(ows_providers::ErrorKind::Unauthorized) => (
             FailureKind::Unauthorized,
@@ -450,15 +464,14 @@ pub(super) fn failure(
             FailureKind::Failed,
             "check the network and the storage, then run again",
         ),
-        None if about_keys => (
-            FailureKind::Usage,
-            "set `backup.passphrase`, or name files with age identities in `backup.identities`",
-        ),
-        None => (
-            FailureKind::Failed,
-            "`ows backup verify` shows which snapshots are whole; one file out of this one may still be restored with \
-             --path",
-        ),
+        None => match which_key(&error) {
+            Some(hint) => (FailureKind::Usage, hint),
+            None => (
+                FailureKind::Failed,
+                "`ows backup verify` shows which snapshots are whole; one file out of this one may still be restored with \
+                 --path",
+            ),
+        },
     };
     Failure::new(kind, message)
         .with_hint(hint)

@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use clap::{Command, CommandFactory};
 use ows::config::Problems;
@@ -118,10 +118,31 @@ impl Answer {
         object.extend(self.own);
         format!("{}\n", Value::Object(object))
     }
+
+    /// The end of the one object, of which `begun` is printed already.
+    fn ending(mut self, begun: &Begun, failure: Option<&Failure>) -> String {
+        self.own.remove(begun.key);
+        let whole = self.into_json(failure);
+        // The common part is never empty: a comma is right.
+        format!("],{}", whole.strip_prefix('{').unwrap_or(&whole))
+    }
 }
 
 /// The one object is printed once, also when a second signal and the end of the command meet.
 static FINISHED: AtomicBool = AtomicBool::new(false);
+
+/// The part of the one object that is printed before its end: an array that may have a million elements.
+struct Begun {
+    /// Its key.
+    key: &'static str,
+    /// What is not printed yet.
+    waiting: Vec<u8>,
+}
+
+static BEGUN: Mutex<Option<Begun>> = Mutex::new(None);
+
+/// So much of an array is printed at once.
+const PIECE: usize = 64 << 10;
 
 /// Where and how results are shown.
 #[derive(Debug, Clone, Copy)]
@@ -166,14 +187,38 @@ impl Output {
     /// One line of the result, for people; nothing with `--json` or `--quiet`.
     pub fn line(&self, text: &str) {
         if !self.json && !self.quiet {
-            write_out(&format!("{text}\n"));
+            write_out(format!("{text}\n").as_bytes());
         }
     }
 
     /// A result that is made for a program; nothing with `--json`, where it is a key.
     pub fn verbatim(&self, text: &str) {
         if !self.json {
-            write_out(text);
+            write_out(text.as_bytes());
+        }
+    }
+
+    /// One more element of the array `key`, with `--json`: the one object begins with it and is open until the command
+    /// ends. Whether the array is whole stands behind it, as `ok`. A command has one such array at most.
+    pub fn element(&self, key: &'static str, element: &Value) {
+        let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.json || FINISHED.load(Ordering::SeqCst) {
+            return;
+        }
+        let waiting = match begun.as_mut() {
+            Some(begun) => {
+                begun.waiting.push(b',');
+                &mut begun.waiting
+            }
+            None => {
+                let waiting = format!("{{\"{key}\":[").into_bytes();
+                &mut begun.insert(Begun { key, waiting }).waiting
+            }
+        };
+        waiting.extend_from_slice(element.to_string().as_bytes());
+        if waiting.len() >= PIECE {
+            write_out(waiting);
+            waiting.clear();
         }
     }
 
@@ -205,7 +250,15 @@ impl Output {
             if !answer.is_closed {
                 answer.report.close(failure);
             }
-            write_out(&answer.into_json(failure));
+            // Whoever adds an element holds this, and sees behind it that nothing is to be added any more.
+            let begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match begun {
+                Some(begun) => {
+                    let end = answer.ending(&begun, failure);
+                    write_out(&[begun.waiting.as_slice(), end.as_bytes()].concat());
+                }
+                None => write_out(answer.into_json(failure).as_bytes()),
+            }
         } else {
             let is_first = failure.is_some_and(|failure| failure.kind != FailureKind::Partial);
             let told_below = usize::from(answer.is_closed && is_first);
@@ -247,7 +300,7 @@ pub fn usage_error(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     let text = error.render().to_string();
     if !error.use_stderr() {
         // Help and version are results.
-        write_out(&text);
+        write_out(text.as_bytes());
         return written(0);
     }
     let options = arguments
@@ -257,7 +310,7 @@ pub fn usage_error(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
         let failure = Failure::usage(usage_message(&text)).with_hint("see `ows --help`");
         let mut answer = Answer::new(&command_of(arguments));
         answer.report.close(Some(&failure));
-        write_out(&answer.into_json(Some(&failure)));
+        write_out(answer.into_json(Some(&failure)).as_bytes());
     } else {
         write_err(&text);
     }
@@ -335,9 +388,9 @@ fn render_failure(failure: &Failure, report: &Report) -> String {
 /// Why part of the result could not be written.
 static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
 
-fn write_out(text: &str) {
+fn write_out(text: &[u8]) {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text).and_then(|()| out.flush()) {
         Ok(()) => {}
         // A reader that went away (`ows list | head`) is no failure of ours.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}

@@ -1,5 +1,6 @@
 //! How values are written for people. Names come from strangers and are escaped before they reach a terminal.
 
+use ows::backup::entry::is_unsafe;
 use ows::plan::Fate;
 use ows::report::{ActionLine, Report};
 
@@ -40,16 +41,6 @@ pub fn sanitise_lines(text: &str) -> String {
         .map(|line| sanitise(line.trim_start()))
         .collect();
     lines.join("\n  ")
-}
-
-fn is_unsafe(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            // Marks without width or with a direction, line and paragraph separators, tags.
-            '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-                | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
-        )
 }
 
 /// One action on one line.

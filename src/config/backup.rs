@@ -137,6 +137,8 @@ pub struct BackupConfig {
     pub interval: Option<Duration>,
     /// How snapshots are encrypted.
     pub encryption: Encryption,
+    /// Opens the snapshots that were made with it, whether or not new ones are.
+    pub passphrase: Option<SecretString>,
     /// Files with age identities, for reading snapshots.
     pub identities: Vec<PathBuf>,
     /// What a snapshot holds, without doubles.
@@ -177,6 +179,7 @@ pub(super) fn read(
                 .map(str::to_owned)
                 .to_vec()
         });
+    let passphrase = section.secret("passphrase");
     let config = BackupConfig {
         key: section.key.as_str().to_owned(),
         enabled,
@@ -185,7 +188,8 @@ pub(super) fn read(
         config_path: supply.config_path,
         profile: profile(&section),
         interval: interval(&section),
-        encryption: encryption(&section),
+        encryption: encryption(&section, enabled, passphrase.as_ref()),
+        passphrase,
         identities: identities(&section, places),
         include: include(&section),
         exclude,
@@ -325,15 +329,20 @@ fn interval(section: &Section<'_>) -> Option<Duration> {
     })
 }
 
-fn encryption(section: &Section<'_>) -> Encryption {
+fn encryption(
+    section: &Section<'_>,
+    enabled: bool,
+    passphrase: Option<&SecretString>,
+) -> Encryption {
     let encrypt = section.boolean("encrypt").unwrap_or(false);
-    let passphrase = section.secret("passphrase");
     let recipients = recipients(section);
     match (section.has("passphrase"), section.has("recipients")) {
         (true, true) => {
             section.problem(
                 "recipients",
-                "stand beside `passphrase`; allowed: one of them, since age does not mix the two",
+                "stand beside `passphrase`; allowed: one of them, since age does not mix the two (older snapshots, \
+                 made with the passphrase, are read with a configuration of their own, which has the passphrase and no \
+                 recipients: `--config FILE`)",
             );
             return Encryption::None;
         }
@@ -346,14 +355,16 @@ fn encryption(section: &Section<'_>) -> Encryption {
             return Encryption::None;
         }
         (false, false) => return Encryption::None,
+        // Whoever only restores sets it for this.
+        (true, false) if !encrypt && !enabled => return Encryption::None,
         _ if !encrypt => {
-            let name = if section.has("passphrase") {
-                "passphrase"
+            let (name, what) = if section.has("passphrase") {
+                ("passphrase", "it opens snapshots, and new ones")
             } else {
-                "recipients"
+                ("recipients", "snapshots")
             };
             section.findings.warning(format!(
-                "`{}` is set, but `encrypt` is not true: snapshots are not encrypted",
+                "`{}` is set, but `encrypt` is not true: {what} are not encrypted",
                 section.at(name)
             ));
             return Encryption::None;
@@ -361,7 +372,7 @@ fn encryption(section: &Section<'_>) -> Encryption {
         _ => {}
     }
     match (passphrase, recipients) {
-        (Some(passphrase), _) => Encryption::Passphrase(passphrase),
+        (Some(passphrase), _) => Encryption::Passphrase(passphrase.clone()),
         (None, recipients) => Encryption::Recipients(recipients),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use age::x25519;
 use ows::backup::catalog::Catalog;
-use ows::backup::entry::{ArchivePath, Digest, EntryKind, Place, SnapshotEntry};
+use ows::backup::entry::{ArchivePath, AskedPath, Digest, EntryKind, Place, SnapshotEntry};
 use ows::backup::gzip::ParallelGzip;
 use ows::backup::index::IndexWriter;
 use ows::backup::manifest::{FORMAT, Manifest, ProblemClass, StoredObject, Totals, Volume};
@@ -301,7 +301,7 @@ impl Reader {
             to: Some(self.target()),
             only: only
                 .iter()
-                .map(|path| ArchivePath::new(*path).unwrap())
+                .map(|path| AskedPath::new(*path).unwrap())
                 .collect(),
             dry_run: false,
             overwrite: false,
@@ -337,6 +337,7 @@ pub fn settings(
         profile: "default".to_owned(),
         host: "here".to_owned(),
         encryption: Encryption::None,
+        passphrase: None,
         identities: Vec::new(),
         items: Vec::new(),
         exclude: Vec::new(),

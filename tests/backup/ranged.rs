@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ows::backup::catalog::Catalog;
-use ows::backup::entry::{ArchivePath, Digest, Place};
+use ows::backup::entry::{AskedPath, Digest, Place};
 use ows::backup::gzip::ParallelGzip;
 use ows::backup::index::IndexWriter;
 use ows::backup::manifest::{FORMAT, Manifest, StoredObject, Totals, Volume};
@@ -121,7 +121,7 @@ async fn one_small_file_out_of_a_gibibyte_costs_four_requests_and_three_mebibyte
     let options = RestoreOptions {
         snapshot: Which::Latest,
         to: Some(target.clone()),
-        only: vec![ArchivePath::new("workspace/small").unwrap()],
+        only: vec![AskedPath::new("workspace/small").unwrap()],
         dry_run: false,
         overwrite: false,
     };

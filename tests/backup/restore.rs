@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 
 use ows::backup::contents::ls;
-use ows::backup::entry::ArchivePath;
+use ows::backup::entry::AskedPath;
 use ows::backup::name::Part;
 use ows::backup::seal::Seal;
 use ows::backup::source::Which;
@@ -517,7 +517,7 @@ async fn a_snapshot_lists_from_its_index_and_from_its_data() {
             &reader.settings,
             &reader.catalog().await,
             &Which::Latest,
-            below.map(|path| ArchivePath::new(path).unwrap()),
+            below.map(|path| AskedPath::new(path).unwrap()),
             move |entry| {
                 sink.lock()
                     .unwrap()

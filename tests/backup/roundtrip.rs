@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ows::backup::drill::drill;
-use ows::backup::entry::ArchivePath;
+use ows::backup::entry::AskedPath;
 use ows::backup::now::{NowOptions, now};
 use ows::backup::settings::BackupClock;
 use ows::backup::source::Which;
@@ -110,7 +110,7 @@ async fn every_path_comes_back_alone() {
     for (path, expected) in &whole {
         let archive_path = format!("workspace/{path}");
         let options = ows::backup::restore::RestoreOptions {
-            only: vec![ArchivePath::new(archive_path.as_str()).unwrap()],
+            only: vec![AskedPath::new(archive_path.as_str()).unwrap()],
             ..reader.options(&[])
         };
         let restored = reader.restore(options).await.unwrap();

@@ -181,6 +181,7 @@ impl Host {
             profile: "default".to_owned(),
             host: "here".to_owned(),
             encryption: config::Encryption::Recipients(vec![key.recipient.clone()]),
+            passphrase: None,
             identities: Vec::new(),
             items: vec![Item::Workspace, Item::Config, Item::Cron, Item::Memory],
             exclude: vec!["*.tmp".to_owned()],

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ows_testkit::process::Child;
 use ows_testkit::s3::Server;
@@ -178,15 +178,29 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> Ran {
-        let status = self.child.wait_for(PATIENCE).unwrap();
-        let status = status.expect("the command hangs");
-        Ran {
+    pub fn end(self) -> Ran {
+        self.end_within(PATIENCE).0
+    }
+
+    /// Waits for its end, and gives the most memory that it held, in MiB. What an ended process held is no longer told, so
+    /// that is looked at every few milliseconds: it only ever rises.
+    pub fn end_within(mut self, patience: Duration) -> (Ran, u64) {
+        let begun = Instant::now();
+        let mut peak_kib = 0;
+        let status = loop {
+            peak_kib = self.child.peak_kib().unwrap_or_default().max(peak_kib);
+            match self.child.wait_for(Duration::from_millis(1)).unwrap() {
+                Some(status) => break status,
+                None => assert!(begun.elapsed() < patience, "the command hangs"),
+            }
+        };
+        let ran = Ran {
             code: status.code(),
             stdout: String::from_utf8(self.stdout.join().unwrap()).unwrap(),
             stderr: String::from_utf8(self.stderr.join().unwrap()).unwrap(),
             root: self.root,
-        }
+        };
+        (ran, peak_kib >> 10)
     }
 }
 

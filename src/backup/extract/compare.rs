@@ -4,19 +4,15 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::backup::entry::{ArchivePath, Digest, EntryKind, SnapshotEntry};
+use crate::backup::entry::{ArchivePath, AskedPath, Digest, EntryKind, SnapshotEntry};
 use crate::backup::index::IndexError;
 use crate::backup::untar::{Member, MemberKind, plain_path};
 
 /// Whether `path` is one of `only` or lies below one, which is noted in `met`; everything is when there are none.
-pub(in crate::backup) fn wanted(
-    only: &[ArchivePath],
-    met: &mut [bool],
-    path: &ArchivePath,
-) -> bool {
+pub(in crate::backup) fn wanted(only: &[AskedPath], met: &mut [bool], path: &ArchivePath) -> bool {
     let mut wanted = only.is_empty();
     for (only, met) in only.iter().zip(met) {
-        if path.is_within(only) {
+        if only.covers(path) {
             *met = true;
             wanted = true;
         }

@@ -30,7 +30,7 @@ use std::io::{self, Read};
 
 use cap_std::fs::Dir;
 
-use super::entry::{ArchivePath, Digest, EntryKind, SnapshotEntry, escape};
+use super::entry::{ArchivePath, AskedPath, Digest, EntryKind, SnapshotEntry, escape};
 use super::index::{IndexError, IndexReader, IndexRecord};
 use super::manifest::ProblemClass;
 use super::untar::{Member, MemberKind, TarError, TarReader, plain_path};
@@ -76,7 +76,7 @@ impl<R: Read> Proof for IndexReader<R> {
 #[derive(Default)]
 pub struct ExtractOptions<'a> {
     /// Only these paths and what lies below them; all when empty.
-    pub only: Vec<ArchivePath>,
+    pub only: Vec<AskedPath>,
     /// What the snapshot is expected to hold.
     pub proof: Option<Box<dyn Proof + 'a>>,
     /// The most members there may be, from the manifest.

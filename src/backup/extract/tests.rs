@@ -868,7 +868,7 @@ fn only_what_was_asked_for_comes_out() {
         .end();
     let room = Room::new();
     let only = ["a", "b", "missing"]
-        .map(|path| ArchivePath::new(path).expect("a path"))
+        .map(|path| AskedPath::new(path).expect("a path"))
         .to_vec();
     let done = room
         .extract_with(

@@ -13,7 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use super::OpenError;
 use crate::backup::entry::Digest;
 use crate::backup::manifest;
-use crate::config::Encryption;
 use crate::error::{Failure, Outcome};
 
 /// The longest identity file that is read.
@@ -44,16 +43,12 @@ impl Keys {
     }
 
     /// Those of the configuration: its passphrase, and the identities in `files`.
-    pub fn read(encryption: &Encryption, files: &[PathBuf]) -> Outcome<Self> {
-        let passphrase = match encryption {
-            Encryption::Passphrase(passphrase) => Some(passphrase.clone()),
-            _ => None,
-        };
+    pub fn read(passphrase: Option<&SecretString>, files: &[PathBuf]) -> Outcome<Self> {
         let mut identities = Vec::new();
         for file in files {
             identities.extend(read_identities(file)?);
         }
-        Ok(Self::new(passphrase, identities))
+        Ok(Self::new(passphrase.cloned(), identities))
     }
 
     /// The passphrase, when there is one.

@@ -362,12 +362,12 @@ fn identity_files_are_read_and_their_place_is_told() {
     let file = folder.path().join("key.txt");
     let new = keygen("2026-01-31T23:59:59Z".parse().expect("a time"));
     std::fs::write(&file, secrecy::ExposeSecret::expose_secret(&new.identity)).expect("written");
-    let keys = Keys::read(&Encryption::None, std::slice::from_ref(&file)).expect("reads");
+    let keys = Keys::read(None, std::slice::from_ref(&file)).expect("reads");
     assert_eq!(keys.identities().len(), 1);
     let seal = Seal::new(&Encryption::Recipients(vec![new.recipient])).expect("its recipient");
     assert_eq!(opened(&keys, &sealed(&seal, b"x")).expect("opens"), b"x");
     let missing = Path::new("/nowhere/key.txt").to_path_buf();
-    let failure = Keys::read(&Encryption::None, &[missing]).expect_err("is missing");
+    let failure = Keys::read(None, &[missing]).expect_err("is missing");
     assert_eq!(
         failure.to_string(),
         "could not read the identity file `/nowhere/key.txt`"

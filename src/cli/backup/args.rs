@@ -1,5 +1,6 @@
 //! What can be typed after `ows backup`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,7 +63,7 @@ pub struct LsArgs {
     /// Name of the snapshot as `ows backup list` shows it, or `latest`
     pub snapshot: String,
     /// Only this file or folder, such as `workspace/notes`
-    pub path: Option<String>,
+    pub path: Option<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -75,7 +76,7 @@ pub struct RestoreArgs {
     pub to: Option<PathBuf>,
     /// Only this file or folder, as `ows backup ls` shows it; may be repeated
     #[arg(long = "path", value_name = "PATH")]
-    pub paths: Vec<String>,
+    pub paths: Vec<OsString>,
     /// Show what would be restored, and write nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -1,12 +1,13 @@
-//! `ows backup ls`. Paths are shown as they are read: a snapshot may hold millions.
+//! `ows backup ls`. Paths are shown as they are read, in JSON too: a snapshot may hold millions.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use ows::backup::catalog::Catalog;
 use ows::backup::connect::backup_settings_to_look;
 use ows::backup::contents::ls;
-use ows::backup::entry::{ArchivePath, EntryKind, SnapshotEntry, escape};
+use ows::backup::entry::{AskedPath, EntryKind, SnapshotEntry, escape};
 use ows::backup::settings::BackupSettings;
 use ows::backup::source::Which;
 use ows::cancel::Cancel;
@@ -18,9 +19,10 @@ use super::super::args::Global;
 use super::super::open;
 use super::super::output::{Answer, Output};
 use super::super::progress::Progress;
-use super::super::text::{sanitise, size};
+use super::super::text::size;
 use super::args::LsArgs;
 use super::proofs::known;
+use super::text_or_hex;
 
 pub async fn run(
     global: &Global,
@@ -33,15 +35,12 @@ pub async fn run(
     let config = open::config(global, output, answer)?;
     let below = arguments.path.as_deref().map(archive_path).transpose()?;
     let settings = backup_settings_to_look(&config)?;
-    let entries = Arc::new(Mutex::new(Vec::new()));
-    let shown = (Arc::clone(&entries), *output);
+    let shown = *output;
     let show = move |entry: &SnapshotEntry| {
-        let (entries, output) = &shown;
-        if output.is_json() {
-            let mut entries = entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.push(as_json(entry));
+        if shown.is_json() {
+            shown.element("entries", &as_json(entry));
         } else {
-            output.line(&line(entry));
+            shown.line(&line(entry));
         }
     };
     let listed = list(
@@ -49,8 +48,6 @@ pub async fn run(
     )
     .await;
     answer.report.api_calls = ApiCalls::from(&settings.counter.counts());
-    let entries = std::mem::take(&mut *entries.lock().unwrap_or_else(PoisonError::into_inner));
-    answer.set("entries", Value::Array(entries));
     listed
 }
 
@@ -58,7 +55,7 @@ pub async fn run(
 async fn list(
     settings: &BackupSettings,
     arguments: &LsArgs,
-    below: Option<ArchivePath>,
+    below: Option<AskedPath>,
     show: impl FnMut(&SnapshotEntry) + Send + 'static,
     output: &Output,
     progress: &Progress,
@@ -70,7 +67,7 @@ async fn list(
     let catalog = cancel.unless_stopped(reading).await;
     let catalog = catalog.unwrap_or_else(|| Err(cancel.failure()))?;
     let which = Which::parse(&arguments.snapshot);
-    let is_part = below.is_some();
+    let asked = below.as_ref().map(AskedPath::to_string);
     // No bar: the lines are what is seen.
     let reporter = progress.log_only();
     let listed = ls(settings, &catalog, &which, below, show, reporter, cancel).await?;
@@ -79,24 +76,29 @@ async fn list(
         output.warning(warning);
     }
     answer.report.warnings.extend(listed.warnings);
-    if is_part && listed.paths == 0 {
+    if let Some(asked) = asked
+        && listed.paths == 0
+    {
         return Err(Failure::failed(format!(
             "`{}` holds no such path",
             listed.snapshot
         ))
-        .with_path(arguments.path.clone().unwrap_or_default())
+        .with_path(asked)
         .with_hint("`ows backup ls SNAPSHOT` shows all of them; those of the workspace begin with `workspace/`"));
     }
     Ok(())
 }
 
-/// A path as `ls` shows it; a slash at its end says nothing.
-pub fn archive_path(text: &str) -> Outcome<ArchivePath> {
-    let trimmed = text.trim_end_matches('/');
-    let trimmed = trimmed.strip_prefix("./").unwrap_or(trimmed);
-    ArchivePath::new(trimmed).map_err(|error| {
+/// A path as `ls` shows it, or as it is; a slash at its end says nothing.
+pub fn archive_path(typed: impl AsRef<OsStr>) -> Outcome<AskedPath> {
+    let typed = typed.as_ref().as_bytes();
+    let mut path = typed.strip_prefix(b"./").unwrap_or(typed);
+    while let Some(shorter) = path.strip_suffix(b"/") {
+        path = shorter;
+    }
+    AskedPath::new(path).map_err(|error| {
         Failure::usage("this is no path in a snapshot")
-            .with_path(text)
+            .with_path(escape(typed))
             .with_source(error)
             .with_hint("give it as `ows backup ls` shows it, such as `workspace/notes/plan.md`")
     })
@@ -120,16 +122,20 @@ fn as_json(entry: &SnapshotEntry) -> Value {
     let (size, sha256, target) = match &entry.kind {
         EntryKind::File { size, sha256, .. } => (Some(*size), Some(sha256.to_string()), None),
         EntryKind::Dir => (None, None, None),
-        EntryKind::Symlink { target } => (None, None, Some(escape(target))),
-        EntryKind::HardLink { to } => (None, None, Some(to.to_string())),
+        EntryKind::Symlink { target } => (None, None, Some(target.as_slice())),
+        EntryKind::HardLink { to } => (None, None, Some(to.as_bytes())),
     };
+    let (path, path_hex) = text_or_hex(entry.path.as_bytes());
+    let (target, target_hex) = target.map(text_or_hex).unzip();
     json!({
-        "path": entry.path.to_string(),
+        "path": path,
+        "path_hex": path_hex,
         "kind": kind(entry),
         "size": size,
         "mode": format!("{:04o}", entry.mode & 0o7777),
         "modified_at": modified_at(entry).map(|time| time.to_rfc3339_opts(SecondsFormat::Millis, true)),
         "target": target,
+        "target_hex": target_hex.flatten(),
         "sha256": sha256,
     })
 }
@@ -145,8 +151,6 @@ fn line(entry: &SnapshotEntry) -> String {
         || "-".to_owned(),
         |time| time.to_rfc3339_opts(SecondsFormat::Secs, true),
     );
-    format!(
-        "{bytes:>12}  {time:<20}  {}",
-        sanitise(&format!("{}{tail}", entry.path))
-    )
+    // Nothing is left in a path that a terminal should not see, and what is shown can be given to `--path`.
+    format!("{bytes:>12}  {time:<20}  {}{tail}", entry.path)
 }

@@ -12,6 +12,7 @@ mod restore;
 pub mod status;
 mod verify;
 
+use ows::backup::entry::{escape, unescape};
 use ows::backup::extract::Bad;
 use ows::cancel::Cancel;
 use ows::error::Outcome;
@@ -67,6 +68,11 @@ fn close(mut report: Report, output: &Output, answer: &mut Answer) {
     report
         .warnings
         .splice(0..0, answer.report.warnings.drain(..));
+    if output.is_json() {
+        for problem in &mut report.errors {
+            problem.path = in_json(&problem.path).0;
+        }
+    }
     answer.report = report;
     answer.is_closed = true;
 }
@@ -84,6 +90,24 @@ fn cost(report: &Report) -> String {
 /// What is bad, as JSON has it.
 fn bad<'a>(bad: impl IntoIterator<Item = &'a Bad>) -> Value {
     bad.into_iter()
-        .map(|bad| json!({ "path": bad.path, "message": bad.message }))
+        .map(|bad| {
+            let (path, path_hex) = in_json(&bad.path);
+            json!({ "path": path, "path_hex": path_hex, "message": bad.message })
+        })
         .collect()
+}
+
+/// A path that is shown as on a terminal, as JSON has it: JSON escapes in its own way.
+fn in_json(shown: &str) -> (String, Option<String>) {
+    // What was cut short, or is no path, stays as it is.
+    unescape(shown).map_or_else(|| (shown.to_owned(), None), |bytes| text_or_hex(&bytes))
+}
+
+/// A name as JSON has it: the name itself, or, where it is no UTF-8, as it is shown on a terminal, and its bytes in
+/// hexadecimal.
+fn text_or_hex(bytes: &[u8]) -> (String, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => (escape(bytes), Some(hex::encode(bytes))),
+    }
 }

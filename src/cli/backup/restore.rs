@@ -27,7 +27,7 @@ pub async fn run(
 ) -> Outcome<()> {
     answer.report.dry_run = arguments.dry_run;
     let config = open::config(global, output, answer)?;
-    let only = arguments.paths.iter().map(|path| archive_path(path));
+    let only = arguments.paths.iter().map(archive_path);
     let only = only.collect::<Outcome<Vec<_>>>()?;
     let settings = backup_settings(&config)?;
     let options = RestoreOptions {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use secrecy::ExposeSecret as _;
+
 use super::super::{Encryption, FirstSync, Item, Mode, Notify, ProviderConfig, Retain};
 use super::{World, backup_mistake, sync_mistake};
 
@@ -364,15 +366,36 @@ fn encryption_takes_a_passphrase_or_recipients() {
     assert!(
         matches!(config.backup.unwrap().encryption, Encryption::Recipients(keys) if keys == [KEY])
     );
-    let config = backup("passphrase: 'p'");
-    assert!(matches!(
-        config.backup.unwrap().encryption,
-        Encryption::None
-    ));
+    let config = backup(&format!("recipients: ['{KEY}']"));
     assert_eq!(
         config.warnings,
-        ["`backup.passphrase` is set, but `encrypt` is not true: snapshots are not encrypted"]
+        ["`backup.recipients` is set, but `encrypt` is not true: snapshots are not encrypted"]
     );
+}
+
+#[test]
+fn a_passphrase_is_there_to_read_with_whatever_is_written() {
+    let backup = |keys: &str| World::with(&format!("{{ backup: {{ {keys} }} }}")).config();
+    let place = "provider: 'custom', custom: { type: 'local', options: { path: '/mnt/usb' } }";
+    let writing = format!("enabled: true, {place}, passphrase: 'p'");
+    for (keys, warnings) in [
+        ("encrypt: true, passphrase: 'p'", vec![]),
+        // Whoever only restores.
+        ("passphrase: 'p'", vec![]),
+        (
+            writing.as_str(),
+            vec![
+                "`backup.passphrase` is set, but `encrypt` is not true: it opens snapshots, and new ones are not encrypted",
+            ],
+        ),
+    ] {
+        let config = backup(keys);
+        assert_eq!(config.warnings, warnings, "{keys}");
+        let backup = config.backup.unwrap();
+        assert_eq!(backup.passphrase.unwrap().expose_secret(), "p", "{keys}");
+        let seals = matches!(backup.encryption, Encryption::Passphrase(_));
+        assert_eq!(seals, keys.contains("encrypt"), "{keys}");
+    }
 }
 
 #[test]

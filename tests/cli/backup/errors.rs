@@ -211,7 +211,7 @@ fn the_wrong_passphrase_is_told_from_damage() {
     error: the index could not be read
     cause: `[SNAPSHOT].index.age` does not open
     cause: the passphrase is wrong (or the first bytes of the object are damaged: age cannot tell these apart)
-    hint: nothing was restored; set `backup.passphrase`, or name files with age identities in `backup.identities`
+    hint: nothing was restored; set `backup.passphrase` to the one that it was made with; where the configuration has `recipients`, write a second one without them and name it: `--config FILE`
     ");
     assert!(!world.path("home/here").exists());
     assert!(!format!("{}{}", ran.stdout, ran.stderr).contains("two"));
@@ -225,10 +225,61 @@ fn the_wrong_passphrase_is_told_from_damage() {
     --- stderr
     error: the snapshot `[SNAPSHOT]` cannot be read here
     cause: it is sealed with a passphrase, and none is configured
-    hint: set `backup.passphrase`, or name files with age identities in `backup.identities`
+    hint: set `backup.passphrase` to the one that it was made with; where the configuration has `recipients`, write a second one without them and name it: `--config FILE`
     ");
     world.config(&config);
     world.ok(&["backup", "restore", "--to", "here"]);
+}
+
+#[test]
+fn a_passphrase_reads_where_nothing_is_written_with_it() {
+    let world = to_folder("encrypt: true, passphrase: 'one two three'");
+    let name = now(&world);
+    let old = "fixtures/backup/backup-20260131T235959Z.tar.gz.enc";
+    let old = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(old)).unwrap();
+    world.write("vault/backup-20260131T235959Z.tar.gz.enc", old);
+    let writing = world.read("state/ows/config.json5").unwrap();
+
+    // A host that only restores.
+    let reading = writing
+        .replace("enabled: true,", "")
+        .replace("encrypt: true,", "");
+    world.config(&reading);
+    let ran = world.ok(&["backup", "restore", "--to", "here"]);
+    assert_eq!(ran.stderr, "");
+    assert_eq!(
+        world.read("home/here/workspace/readme.txt").as_deref(),
+        Some("Read me.\n")
+    );
+    let verified = world.json(&["backup", "verify", "--snapshot", &name]);
+    assert_eq!(verified["level"], "read", "{verified:#}");
+
+    // One that writes to a key by now: the hints lead to where it can be read.
+    let owner = World::bare();
+    let recipient = keygen(&owner);
+    let both = format!("passphrase: 'one two three', recipients: ['{recipient}']");
+    world.config(&writing.replace("passphrase: 'one two three'", &both));
+    let ran = world.ows(&["backup", "ls", &name]);
+    assert_eq!(ran.code, Some(2), "{}", ran.shown());
+    assert!(ran.stderr.contains("`--config FILE`"), "{}", ran.stderr);
+    let moved = writing.replace(
+        "passphrase: 'one two three'",
+        &format!("recipients: ['{recipient}']"),
+    );
+    world.config(&moved);
+    now(&world);
+    for snapshot in [name.as_str(), "backup-20260131T235959Z.tar.gz.enc"] {
+        let ran = world.ows(&["backup", "ls", snapshot]);
+        assert_eq!(ran.code, Some(2), "{}", ran.shown());
+        assert!(ran.stderr.contains("`--config FILE`"), "{}", ran.stderr);
+        let phrase = match snapshot == name {
+            true => "one two three",
+            false => "correct horse battery staple",
+        };
+        let file = world.path("home/older.json5");
+        std::fs::write(&file, reading.replace("one two three", phrase)).unwrap();
+        world.ok(&["backup", "ls", snapshot, "--config", "older.json5"]);
+    }
 }
 
 #[test]
@@ -255,7 +306,7 @@ fn an_identity_that_cannot_be_read_is_named() {
     --- stderr
     error: the snapshot `[SNAPSHOT]` cannot be read here
     cause: it is sealed to the owners of age keys, and no identity is configured
-    hint: set `backup.passphrase`, or name files with age identities in `backup.identities`
+    hint: name the file with its age identity in `backup.identities`
     ");
 }
 

@@ -53,6 +53,16 @@ impl Child {
         self.inner.stderr.take()
     }
 
+    /// The most memory that the process has held so far, in KiB; `None` when it has ended.
+    #[must_use]
+    pub fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        peak.trim().trim_end_matches(" kB").parse().ok()
+    }
+
     /// Sends SIGTERM to the process and its group.
     ///
     /// # Errors
@@ -227,6 +237,18 @@ mod tests {
         child.terminate().unwrap();
         assert_eq!(child.wait().unwrap().code(), None);
         assert!(child.wait_for(Duration::ZERO).unwrap().is_some());
+    }
+
+    #[test]
+    fn the_peak_of_memory_rises_with_what_is_held() {
+        let script = "x=$(head -c 30000000 /dev/zero | tr '\\0' x); echo ready; sleep 1000";
+        let mut child = shell(script);
+        let mut output = BufReader::new(child.take_stdout().unwrap());
+        output.read_line(&mut String::new()).unwrap();
+        let peak = child.peak_kib().unwrap();
+        assert!(peak > 29_000, "{peak}");
+        child.kill().unwrap();
+        assert_eq!(child.peak_kib(), None);
     }
 
     #[test]
