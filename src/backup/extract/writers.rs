@@ -51,7 +51,7 @@ pub(super) struct Handed {
     pub(super) path: ArchivePath,
     pub(super) size: u64,
     pub(super) is_proven: bool,
-    done: Receiver<(Written, Vec<u8>)>,
+    done: Receiver<Done>,
 }
 
 /// The threads, begun with the first file, and what they have in work, in the order in which it came.
@@ -63,8 +63,11 @@ pub(super) struct Writers {
     spare: Vec<Vec<u8>>,
 }
 
+/// What became of a file, and its content to fill again.
+type Done = (Written, Vec<u8>);
+
 struct Threads {
-    jobs: SyncSender<(Job, SyncSender<(Written, Vec<u8>)>)>,
+    jobs: SyncSender<(Job, SyncSender<Done>)>,
     joined: Vec<JoinHandle<()>>,
 }
 
@@ -122,7 +125,7 @@ impl Writers {
 impl Threads {
     fn begin() -> io::Result<Self> {
         let count = thread::available_parallelism().map_or(1, usize::from);
-        let (jobs, queue) = sync_channel::<(Job, SyncSender<_>)>(Writers::MOST);
+        let (jobs, queue) = sync_channel::<(Job, SyncSender<Done>)>(Writers::MOST);
         let queue = Arc::new(Mutex::new(queue));
         let mut joined = Vec::new();
         for _ in 0..count.min(MOST_THREADS) {
