@@ -329,8 +329,10 @@ impl Backup<'_> {
             sha256: latest.manifest_sha256,
         });
         let largest = latest.map_or(0, |latest| {
+            // As listed: a manifest may claim any size, and parts of it would take as much memory.
             let volumes = latest.manifest.volumes.iter();
-            volumes.map(|volume| volume.object.size).max().unwrap_or(0)
+            let listed = volumes.filter_map(|volume| latest.objects.get(&volume.object.name));
+            listed.map(|entry| entry.size).max().unwrap_or(0)
         });
         let sink = ProviderSink::new(SinkParts {
             provider: Arc::clone(provider),
