@@ -7,42 +7,42 @@
 //!
 //! Time is the provider's: a host whose clock is wrong does not disturb retention, it is only told.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ows_providers::{Entry, ErrorKind, Provider, RelPath};
+use ows_providers::{ErrorKind, Provider, RelPath};
 use serde::Serialize;
 
-use super::catalog::{Catalog, Snapshot, faults, read_whole};
-use super::database::Spool;
+use super::catalog::Catalog;
 use super::gzip::default_threads;
 use super::heartbeat::Beat;
-use super::intents::{Settled, settle};
-use super::items::{ItemPlaces, Items};
+use super::intents::settle;
+use super::items::Items;
 use super::lock::BackupLock;
-use super::manifest::{FORMAT, Manifest, Previous, Problem, ProblemClass};
-use super::name::{Part, RECOVER, SnapshotName};
+use super::manifest::{FORMAT, Manifest, Previous};
+use super::name::{RECOVER, SnapshotName};
 use super::pipeline::{self, PipelineOptions, Progress, WriteError, Written};
 use super::prune::{PruneOptions, Pruned, Pruning, SHRINK_HINT, shrink};
-use super::scan::{FoundKind, LeftOut, Scan, ScanOptions};
+use super::scan::{LeftOut, Scan, ScanOptions};
 use super::seal::Seal;
 use super::settings::BackupSettings;
 use super::sink::{Cut, ProviderSink, SinkParts, put_new};
-use super::{catalog, drill, recover, run};
+use super::{recover, run};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
 use crate::pattern::Patterns;
-use crate::report::{PathProblem, Phase, Report, Reporter};
+use crate::report::{Phase, Report, Reporter};
 use crate::secret_names::SecretFiles;
 use crate::state::{BackupIntentId, State};
 
-/// How far the clocks of host and provider may be apart before a person hears of it.
-const CLOCKS_APART: i64 = 60;
+mod look;
+mod publish;
+mod tell;
 
-/// So many other hosts are named, those of the newest snapshots.
-const MOST_HOSTS: usize = 3;
+use look::{dry_run, find_items, newly_missing, patterns, spool, time_of_next};
+use publish::{require_there, require_whole, write_manifest};
+use tell::{tell_catalog, tell_left_out, tell_made, tell_missing, tell_secrets, tell_settled};
 
 /// How long a run that failed or was stopped goes on tidying up.
 const TIDYING: Duration = Duration::from_secs(5);
@@ -507,360 +507,5 @@ impl Work {
             )
             .with_source(error)),
         }
-    }
-}
-
-/// Looks once more at all that the manifest is going to name. Each object was looked at when it was stored, but that may be days
-/// ago, and what has no manifest is removed by whoever takes it for left over.
-async fn require_there(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
-    let mut folder = catalog::list(provider).await?;
-    let objects = folder.snapshots.remove(&manifest.snapshot);
-    match faults(manifest, &objects.unwrap_or_default()).first() {
-        None => Ok(()),
-        Some((name, fault)) => Err(Failure::failed(format!(
-            "an object of the snapshot is not there as it was stored: {fault}"
-        ))
-        .with_path(name.clone())
-        .with_hint(
-            "something else removed or replaced it while the backup was made, such as `ows backup prune --unlisted` on \
-             another host; no snapshot was made, run again",
-        )),
-    }
-}
-
-/// Stores the manifest only if absent, and reads it back. An answer that was lost is no failure when what is there is ours.
-async fn write_manifest(provider: &dyn Provider, manifest: &Manifest) -> Outcome<()> {
-    let failed = |message: &str| {
-        Failure::failed(message)
-            .with_path(manifest.snapshot.object(Part::Manifest))
-            .with_hint("without its manifest a snapshot does not exist; run again")
-    };
-    let path = RelPath::new(&manifest.snapshot.object(Part::Manifest))
-        .map_err(|error| failed("the manifest has no usable name").with_source(error))?;
-    let bytes = manifest
-        .write()
-        .map_err(|error| failed("the manifest cannot be written").with_source(error))?;
-    let put: Result<Entry, _> = put_new(provider, &path, bytes.clone().into()).await;
-    let found = read_whole(provider, &path).await;
-    match (put, found) {
-        (_, Ok(found)) if found == bytes => Ok(()),
-        (Err(error), _) => Err(failed("could not store the manifest").with_source(error)),
-        (Ok(_), Ok(_)) => Err(failed(
-            "the manifest is not what was stored when it is read back",
-        )),
-        (Ok(_), Err(error)) => Err(failed("could not read the manifest back").with_source(error)),
-    }
-}
-
-/// The listing that is read for pruning also shows whether the new snapshot is whole, now that everybody can see that it exists.
-fn require_whole(catalog: &Catalog, name: SnapshotName) -> Outcome<()> {
-    let found = catalog.find(name).map(Snapshot::faults);
-    match found.unwrap_or_default().first() {
-        None => Ok(()),
-        Some((object, fault)) => Err(Failure::new(
-            FailureKind::Partial,
-            format!("the snapshot `{name}` was made and is not whole any more: {fault}"),
-        )
-        .with_path(object.clone())
-        .with_hint("something else removed or replaced it; nothing was pruned, run again")),
-    }
-}
-
-/// The time in the new snapshot's name: now, but a second after the newest one of the profile where that was made in this very
-/// second or by a clock a little ahead. So the order of the names is the order in which they were made, not that of their
-/// random endings.
-fn time_of_next(catalog: &Catalog, profile: &str) -> DateTime<Utc> {
-    let newest = catalog.newest(profile, false);
-    let after = newest.map(|newest| newest.name.taken_at() + chrono::Duration::seconds(1));
-    after.map_or(catalog.read_at, |after| {
-        after.max(catalog.read_at).min(catalog.horizon())
-    })
-}
-
-/// Walks and counts.
-async fn dry_run(
-    settings: &BackupSettings,
-    cancel: &Cancel,
-    report: &mut Report,
-    made: &mut Made,
-) -> Outcome<()> {
-    Seal::new(&settings.encryption)?;
-    let patterns = patterns(settings)?;
-    let provider = settings.provider.as_ref();
-    let reading = cancel.unless_stopped(Catalog::read(provider, None)).await;
-    let catalog = reading.unwrap_or_else(|| Err(cancel.failure()))?;
-    tell_catalog(&catalog, settings, report);
-    let items = find_items(settings).await?;
-    tell_missing(&items, made, report);
-    let options = ScanOptions {
-        patterns,
-        exclude_caches: settings.exclude_caches,
-        cross_mounts: settings.cross_mounts,
-        spool: None,
-    };
-    let stopped = cancel.clone();
-    let counting = tokio::task::spawn_blocking(move || {
-        let mut scan = Scan::new(items, options);
-        let (mut files, mut bytes) = (0_u64, 0_u64);
-        for found in &mut scan {
-            if stopped.is_stopped() {
-                break;
-            }
-            if found.kind == FoundKind::File {
-                files += 1;
-                bytes = bytes.saturating_add(found.size());
-            }
-        }
-        (files, bytes, scan.left_out().clone())
-    });
-    let (files, bytes, left_out) = counting
-        .await
-        .map_err(|error| Failure::failed("an internal error ended the walk").with_source(error))?;
-    if cancel.is_stopped() {
-        return Err(cancel.failure());
-    }
-    (made.files, made.bytes_read) = (files, bytes);
-    tell_left_out(&left_out, made, report);
-    Ok(())
-}
-
-async fn find_items(settings: &BackupSettings) -> Outcome<Items> {
-    let include = settings.items.clone();
-    let places = ItemPlaces {
-        workspace: settings.workspace.clone(),
-        state_dir: settings.state_dir.clone(),
-        own_dir: settings.own_dir.clone(),
-        pair: settings.pair_folder.clone(),
-        destination: settings.destination.clone(),
-    };
-    tokio::task::spawn_blocking(move || Items::find(&include, &places))
-        .await
-        .map_err(|error| Failure::failed("an internal error ended the search").with_source(error))?
-}
-
-fn patterns(settings: &BackupSettings) -> Outcome<Patterns> {
-    Patterns::new(&settings.exclude).map_err(|errors| {
-        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
-        Failure::usage(errors.join("; ")).with_hint("correct `exclude`; nothing was done")
-    })
-}
-
-/// Where databases are copied to. Without it they are stored as they are, and counted.
-async fn spool(settings: &BackupSettings, report: &mut Report) -> Option<Spool> {
-    let own_dir: PathBuf = settings.own_dir.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        // What a killed drill had restored is not to lie about until the next one.
-        drill::sweep(&own_dir);
-        Spool::open(&own_dir)
-    })
-    .await;
-    let why = match opened {
-        Ok(Ok(spool)) => return Some(spool),
-        Ok(Err(error)) => error.to_string(),
-        Err(error) => error.to_string(),
-    };
-    report.warnings.push(format!(
-        "databases cannot be copied to `{}` first, and are stored as their files are: {why}",
-        settings.own_dir.display()
-    ));
-    None
-}
-
-/// Items that the last snapshot of the profile held and that are gone. A plain one that somebody planted hides none.
-fn newly_missing(begun: &Begun, settings: &BackupSettings) -> Vec<String> {
-    let last = begun.catalog.latest(&settings.profile, settings.encrypts());
-    let missing = begun.items.missing.iter().map(|item| item.name());
-    missing
-        .filter(|name| last.is_some_and(|last| last.manifest.items.iter().any(|held| held == name)))
-        .map(str::to_owned)
-        .collect()
-}
-
-fn tell_settled(settled: Settled, report: &mut Report) {
-    if !settled.removed.is_empty() {
-        tracing::info!(
-            objects = settled.removed.len(),
-            "removed what failed runs had left"
-        );
-    }
-    report.warnings.extend(settled.warnings());
-}
-
-fn tell_catalog(catalog: &Catalog, settings: &BackupSettings, report: &mut Report) {
-    if let Some(theirs) = settings.provider.clock() {
-        let apart = settings.clock.now().signed_duration_since(theirs);
-        if apart.num_seconds().abs() > CLOCKS_APART {
-            report.warnings.push(format!(
-                "the clock of this host is {} s {} that of the storage, by which snapshots are named",
-                apart.num_seconds().abs(),
-                if apart.num_seconds() > 0 { "ahead of" } else { "behind" }
-            ));
-        }
-    }
-    report.warnings.extend(warn_of_others(catalog, settings));
-    report
-        .warnings
-        .extend(catalog.warn_of_future(&settings.profile));
-    for unusable in &catalog.unusable {
-        report.warnings.push(format!(
-            "the snapshot `{}` cannot be used: {}",
-            unusable.name, unusable.reason
-        ));
-    }
-    for unlisted in &catalog.unlisted {
-        report.warnings.push(format!(
-            "`{}` is unlisted: {} objects without a manifest, of a run that failed or is under way on another host; \
-             `ows backup prune --unlisted` removes them",
-            unlisted.name,
-            unlisted.objects.len()
-        ));
-    }
-}
-
-/// A warning when another host has snapshots in the profile, whether the newest one or not: each prunes the other's.
-fn warn_of_others(catalog: &Catalog, settings: &BackupSettings) -> Option<String> {
-    let mut others: Vec<String> = Vec::new();
-    for snapshot in catalog.of_profile(&settings.profile, false) {
-        let host = format!("\"{}\"", snapshot.manifest.host);
-        if snapshot.manifest.host != settings.host && !others.contains(&host) {
-            others.push(host);
-        }
-    }
-    let more = others.len().saturating_sub(MOST_HOSTS);
-    others.truncate(MOST_HOSTS);
-    if more > 0 {
-        others.push(format!("{more} more"));
-    }
-    let hosts = match others.as_slice() {
-        [] => return None,
-        [only] => format!("the host {only}"),
-        [first @ .., last] => format!("the hosts {} and {last}", first.join(", ")),
-    };
-    Some(format!(
-        "snapshots of the profile \"{}\" were also made by {hosts}, this one is \"{}\": two hosts in one profile prune \
-         each other's snapshots; give each its own `profile`. Where it is only a new name of this host, the warning ends \
-         when the old snapshots are pruned",
-        settings.profile, settings.host
-    ))
-}
-
-fn tell_missing(items: &Items, made: &mut Made, report: &mut Report) {
-    for item in &items.missing {
-        made.missing_items.push(item.name().to_owned());
-        report
-            .warnings
-            .push(format!("the item `{}` does not exist", item.name()));
-    }
-}
-
-fn tell_made(manifest: &Manifest, made: &mut Made, report: &mut Report) {
-    made.snapshot = Some(manifest.snapshot.to_string());
-    made.files = manifest.totals.files;
-    made.bytes_read = manifest.totals.bytes;
-    let index = manifest.index.size;
-    made.bytes_stored = manifest
-        .volumes
-        .iter()
-        .fold(index, |sum, volume| sum.saturating_add(volume.object.size));
-    tell_problems(&manifest.problems, made, report);
-}
-
-fn tell_problems(problems: &[Problem], made: &mut Made, report: &mut Report) {
-    for problem in problems {
-        let (count, what) = match problem.class {
-            ProblemClass::Unreadable => (
-                &mut made.unreadable,
-                "could not be read: it is not in the snapshot, or not whole",
-            ),
-            ProblemClass::Changed => (&mut made.changed, "changed while it was read"),
-            ProblemClass::Vanished => (&mut made.vanished, "was gone when it was its turn"),
-            ProblemClass::SqliteUnverified => (
-                &mut made.sqlite_unverified,
-                "is a database that could not be copied consistently: its file was stored as it is",
-            ),
-            ProblemClass::Other => continue,
-        };
-        *count += problem.count;
-        let serious = matches!(
-            problem.class,
-            ProblemClass::Unreadable | ProblemClass::SqliteUnverified
-        );
-        for name in &problem.names {
-            match serious {
-                true => report.errors.push(PathProblem {
-                    path: name.clone(),
-                    message: what.to_owned(),
-                }),
-                false => report.warnings.push(format!("`{name}` {what}")),
-            }
-        }
-    }
-    report.counts.failed = made.unreadable + made.sqlite_unverified;
-    report.counts.skipped = made.vanished;
-}
-
-/// Whoever runs the storage can read them.
-fn tell_secrets(secrets: &SecretFiles, report: &mut Report) {
-    if let Some((what, names)) = secrets.told() {
-        report.warnings.push(format!(
-            "the snapshot is not encrypted and holds {what}: {names}; set `encrypt` and `recipients`, or name them in \
-             `exclude`"
-        ));
-    }
-}
-
-fn tell_left_out(left_out: &LeftOut, made: &mut Made, report: &mut Report) {
-    made.left_out = left_out.into();
-    let more = left_out
-        .mounts
-        .saturating_sub(left_out.mount_paths.len() as u64);
-    for path in &left_out.mount_paths {
-        report.warnings.push(format!(
-            "`{path}` is another file system, and was not followed; `crossMounts: true` does"
-        ));
-    }
-    if more > 0 {
-        report
-            .warnings
-            .push(format!("{more} more mount points were not followed"));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(class: ProblemClass) -> (Outcome<()>, Report) {
-        let (mut made, mut report) = (Made::default(), Report::new("backup now"));
-        let problem = Problem {
-            class,
-            count: 1,
-            names: vec!["workspace/a".to_owned()],
-        };
-        tell_problems(&[problem], &mut made, &mut report);
-        (made.require_whole(), report)
-    }
-
-    #[test]
-    fn what_changed_or_vanished_is_told_and_the_backup_is_whole() {
-        for class in [ProblemClass::Changed, ProblemClass::Vanished] {
-            let (ended, report) = told(class);
-            assert!(ended.is_ok(), "{class:?}");
-            assert_eq!((report.warnings.len(), report.errors.len()), (1, 0));
-            assert!(report.warnings[0].contains("workspace/a"));
-        }
-    }
-
-    #[test]
-    fn what_could_not_be_stored_as_it_is_makes_it_partial() {
-        for class in [ProblemClass::Unreadable, ProblemClass::SqliteUnverified] {
-            let (ended, report) = told(class);
-            let failure = ended.expect_err("is not whole");
-            assert_eq!(failure.kind, FailureKind::Partial, "{class:?}");
-            assert_eq!((report.warnings.len(), report.errors.len()), (0, 1));
-        }
-        // One whose reading failed midway is there, with zeros where it could not be read.
-        let (_, report) = told(ProblemClass::Unreadable);
-        assert!(report.errors[0].message.ends_with("or not whole"));
     }
 }

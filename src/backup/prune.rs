@@ -13,18 +13,14 @@
 //!   how it should be: `--accept-shrink`. What is younger than the accepted snapshot is compared from then on.
 //! - The plan is a value: `--dry-run` shows it.
 
-use std::collections::BTreeMap;
-
-use ows_providers::{Entry, ErrorKind, Precondition, Provider, RelPath, Version};
+use ows_providers::{ErrorKind, Precondition, Provider, RelPath};
 use serde::Serialize;
 
-use super::catalog::{Catalog, Snapshot};
+use super::catalog::Catalog;
 use super::intents::settle;
 use super::lock::BackupLock;
 use super::name::{Part, SnapshotName};
-use super::retention::{Policy, decide};
 use super::settings::BackupSettings;
-use super::unlisted::Leftover;
 use super::{run, unlisted};
 use crate::cancel::Cancel;
 use crate::error::{Failure, FailureKind, Outcome};
@@ -32,8 +28,14 @@ use crate::ids::RunId;
 use crate::report::Report;
 use crate::state::{BackupOutcome, State};
 
-/// Under which name it is remembered that a smaller snapshot was accepted.
-const ACCEPTED: &str = "backup prune --accept-shrink";
+mod plan;
+mod shrink;
+
+pub use plan::PrunePlan;
+pub use shrink::{SHRINK_HINT, Shrink, shrink};
+
+use plan::Going;
+use shrink::ACCEPTED;
 
 /// How a prune differs from the one after a backup.
 #[derive(Debug, Clone, Copy, Default)]
@@ -75,251 +77,6 @@ pub struct Pruned {
     #[serde(skip)]
     pub warnings: Vec<String>,
 }
-
-/// What is to be removed, in this order.
-#[derive(Debug, Clone, Default)]
-pub struct PrunePlan {
-    kept: Vec<Kept>,
-    snapshots: Vec<Going>,
-    /// Objects of the old plugin.
-    objects: Vec<Entry>,
-    /// What belongs to no snapshot.
-    unlisted: BTreeMap<SnapshotName, Leftover>,
-    warnings: Vec<String>,
-}
-
-/// A snapshot that goes.
-#[derive(Debug, Clone)]
-struct Going {
-    name: SnapshotName,
-    manifest_version: Option<Version>,
-    /// All its objects but the manifest.
-    objects: BTreeMap<String, Entry>,
-}
-
-impl PrunePlan {
-    /// Decides what goes. `just_made` is the snapshot that this run has made.
-    pub fn new(
-        catalog: &Catalog,
-        settings: &BackupSettings,
-        options: &PruneOptions,
-        just_made: Option<SnapshotName>,
-    ) -> Self {
-        let mut plan = Self::default();
-        plan.judge(catalog, settings, just_made);
-        if options.legacy {
-            plan.judge_legacy(catalog, &settings.retain);
-        }
-        plan
-    }
-
-    fn judge(
-        &mut self,
-        catalog: &Catalog,
-        settings: &BackupSettings,
-        just_made: Option<SnapshotName>,
-    ) {
-        let of_profile = catalog
-            .snapshots
-            .iter()
-            .filter(|snapshot| snapshot.manifest.profile == settings.profile);
-        let (whole, broken): (Vec<_>, Vec<_>) =
-            of_profile.partition(|snapshot| snapshot.faults().is_empty());
-        if let Some(unread) = catalog.unusable.iter().find(|unusable| unusable.unread) {
-            let why = format!(
-                "nothing is pruned while the manifest of `{}` cannot be fetched: which profile it belongs to is not known",
-                unread.name
-            );
-            self.warnings.push(why.clone());
-            self.kept
-                .extend(whole.iter().chain(&broken).map(|snapshot| Kept {
-                    name: snapshot.name.to_string(),
-                    reasons: vec![why.clone()],
-                }));
-            self.kept.sort_by(|a, b| b.name.cmp(&a.name));
-            return;
-        }
-        self.kept.extend(broken.into_iter().map(|snapshot| Kept {
-            name: snapshot.name.to_string(),
-            reasons: vec![
-                "not all of its objects are there: look at it before you remove it".to_owned(),
-            ],
-        }));
-        let (whole, plain): (Vec<_>, Vec<_>) = whole
-            .into_iter()
-            .partition(|snapshot| snapshot.manifest.encryption.is_on() || !settings.encrypts());
-        self.kept.extend(plain.into_iter().map(|snapshot| Kept {
-            name: snapshot.name.to_string(),
-            reasons: vec![
-                "not encrypted, and this host encrypts: look at it before you remove it".to_owned(),
-            ],
-        }));
-        let times = whole
-            .iter()
-            .map(|snapshot| (snapshot.name.taken_at(), snapshot.name));
-        for verdict in decide(
-            times,
-            &settings.retain,
-            catalog.horizon(),
-            just_made.as_ref(),
-        ) {
-            if verdict.stays() {
-                self.kept.push(Kept {
-                    name: verdict.snapshot.to_string(),
-                    reasons: words(&verdict.reasons),
-                });
-            } else if let Some(snapshot) = catalog.find(verdict.snapshot) {
-                self.snapshots.push(Going::from(snapshot));
-            }
-        }
-        self.kept.sort_by(|a, b| b.name.cmp(&a.name));
-    }
-
-    fn judge_legacy(&mut self, catalog: &Catalog, policy: &Policy) {
-        let times = catalog
-            .legacy
-            .iter()
-            .filter_map(|legacy| Some((legacy.name.taken_at()?, legacy.name.clone())));
-        for verdict in decide(times, policy, catalog.horizon(), None) {
-            let reasons = words(&verdict.reasons);
-            let found = catalog
-                .legacy
-                .iter()
-                .find(|legacy| legacy.name == verdict.snapshot);
-            match found {
-                Some(legacy) if reasons.is_empty() => self.objects.push(legacy.entry.clone()),
-                _ => self.kept.push(Kept {
-                    name: verdict.snapshot.to_string(),
-                    reasons,
-                }),
-            }
-        }
-        let timeless = catalog
-            .legacy
-            .iter()
-            .filter(|legacy| legacy.name.taken_at().is_none());
-        self.kept.extend(timeless.map(|legacy| Kept {
-            name: legacy.name.to_string(),
-            reasons: vec!["its name tells no time".to_owned()],
-        }));
-    }
-
-    /// What it would do.
-    pub fn show(&self) -> Pruned {
-        let snapshots = self.snapshots.iter().map(|going| going.name.to_string());
-        let left = || self.unlisted.values();
-        let objects = self
-            .objects
-            .iter()
-            .chain(left().flat_map(|left| &left.objects));
-        let uploads = left().flat_map(|left| &left.uploads);
-        let uploads = uploads.map(|upload| upload.path.to_string());
-        let of_snapshots = self.snapshots.iter().map(Going::size);
-        Pruned {
-            kept: self.kept.clone(),
-            removed: snapshots
-                .chain(objects.clone().map(|entry| entry.path.to_string()))
-                .chain(uploads)
-                .collect(),
-            retained: Vec::new(),
-            freed: of_snapshots
-                .chain(objects.map(|entry| entry.size))
-                .fold(0, u64::saturating_add),
-            warnings: Vec::new(),
-        }
-    }
-}
-
-fn words(reasons: &[super::retention::Reason]) -> Vec<String> {
-    reasons
-        .iter()
-        .map(|reason| reason.describe().to_owned())
-        .collect()
-}
-
-impl From<&Snapshot> for Going {
-    fn from(snapshot: &Snapshot) -> Self {
-        let mut objects = snapshot.objects.clone();
-        objects.remove(&snapshot.name.object(Part::Manifest));
-        Self {
-            name: snapshot.name,
-            manifest_version: snapshot.manifest_version.clone(),
-            objects,
-        }
-    }
-}
-
-impl Going {
-    fn size(&self) -> u64 {
-        self.objects
-            .values()
-            .fold(0, |sum, entry| sum.saturating_add(entry.size))
-    }
-}
-
-/// The newest snapshot of a profile is much smaller than the largest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shrink {
-    /// The newest one.
-    pub newest: SnapshotName,
-    /// In words: how much smaller, and what follows.
-    pub message: String,
-}
-
-/// Looks whether the snapshot just made, else the newest of the profile, is smaller than `min_size` per cent of the largest
-/// before it, in files or in bytes before compression; those older than one that a person has accepted do not count. What
-/// is from the future is neither judged nor compared with, nor is a plain one where this host encrypts.
-pub async fn shrink(
-    catalog: &Catalog,
-    settings: &BackupSettings,
-    state: &State,
-    just_made: Option<SnapshotName>,
-) -> Outcome<Option<Shrink>> {
-    let accepted = state
-        .backup_outcomes(&catalog.remote.id, &settings.profile)
-        .await?
-        .into_iter()
-        .find(|outcome| outcome.command == ACCEPTED)
-        .and_then(|outcome| outcome.snapshot?.parse::<SnapshotName>().ok())
-        .filter(|accepted| !catalog.is_from_future(*accepted));
-    let judged = match just_made {
-        Some(name) => catalog.find(name),
-        None => catalog.newest(&settings.profile, settings.encrypts()),
-    };
-    let Some(newest) = judged else {
-        return Ok(None);
-    };
-    let before = catalog
-        .of_profile(&settings.profile, settings.encrypts())
-        .filter(|snapshot| {
-            snapshot.name != newest.name
-                && !catalog.is_from_future(snapshot.name)
-                && accepted.is_none_or(|accepted| snapshot.name >= accepted)
-        });
-    let (mut files, mut bytes) = (0, 0);
-    for snapshot in before {
-        files = files.max(snapshot.manifest.totals.files);
-        bytes = bytes.max(snapshot.manifest.totals.bytes);
-    }
-    let totals = newest.manifest.totals;
-    let is_small = |now: u64, before: u64| {
-        u128::from(now) * 100 < u128::from(before) * u128::from(settings.min_size)
-    };
-    if !is_small(totals.files, files) && !is_small(totals.bytes, bytes) {
-        return Ok(None);
-    }
-    Ok(Some(Shrink {
-        newest: newest.name,
-        message: format!(
-            "the snapshot `{}` holds {} files with {} bytes, an earlier one held {files} files or {bytes} bytes: less \
-             than {} per cent (`minSize`). It is kept, and nothing is pruned",
-            newest.name, totals.files, totals.bytes, settings.min_size
-        ),
-    }))
-}
-
-/// The hint that goes with a [`Shrink`].
-pub const SHRINK_HINT: &str = "see whether something is missing; when it is as it should be, type `ows backup prune --accept-shrink`";
 
 /// How a prune ended: the report is complete in either case.
 #[derive(Debug)]
