@@ -71,6 +71,47 @@ pub(super) async fn try_fill(state: &State) -> Result<()> {
     Ok(())
 }
 
+/// Puts something into every table that stays, for the fixture.
+pub(super) async fn fill(state: &State) {
+    let intent = state
+        .record_backup_intent(REMOTE, &run_id(1), "snapshot-1", time(1))
+        .await
+        .unwrap();
+    let upload = upload("data");
+    for object in [("data", Some(&upload)), ("index", None)] {
+        let recorded = state.record_backup_object(intent, object.0, object.1);
+        recorded.await.unwrap();
+    }
+    for outcome in [outcome(true, 1), outcome(false, 2)] {
+        let recorded = state.record_backup_outcome(REMOTE, "default", &outcome);
+        recorded.await.unwrap();
+    }
+    let recorded = proof("snapshot-1", "read", 3);
+    state.record_backup_proof(REMOTE, &recorded).await.unwrap();
+    let read = [("m".to_owned(), Version("1".to_owned()), b"{}".to_vec())];
+    let listed = ["m".to_owned()];
+    let recorded = state.record_backup_manifests(REMOTE, &read, &listed);
+    recorded.await.unwrap();
+}
+
+/// Whether what [`fill`] wrote is read.
+pub(super) async fn is_filled(state: &State) {
+    let open = state.open_backup_intents(REMOTE).await.unwrap();
+    let objects: Vec<_> = open[0].objects.clone().into_iter().collect();
+    let expected = [
+        ("data".to_owned(), Some(upload("data"))),
+        ("index".to_owned(), None),
+    ];
+    assert_eq!((open.len(), open[0].snapshot.as_str()), (1, "snapshot-1"));
+    assert_eq!(objects, expected);
+    let outcomes = state.backup_outcomes(REMOTE, "default").await.unwrap();
+    assert_eq!(outcomes, [outcome(false, 2), outcome(true, 1)]);
+    let proofs = state.backup_proofs(REMOTE).await.unwrap();
+    assert_eq!(proofs, [proof("snapshot-1", "read", 3)]);
+    let manifests = state.backup_manifests(REMOTE).await.unwrap();
+    assert_eq!(manifests["m"], (Version("1".to_owned()), b"{}".to_vec()));
+}
+
 #[tokio::test]
 async fn an_intent_holds_every_object_until_it_is_resolved() {
     let folder = tempfile::tempdir().unwrap();

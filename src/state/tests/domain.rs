@@ -85,6 +85,26 @@ pub(super) async fn try_fill(state: &State) -> Result<()> {
         .await
 }
 
+/// Puts something into the tables that schema 4 and 5 brought and that [`fill`] leaves empty, for the fixture.
+pub(super) async fn fill_what_schema_6_has(state: &State) {
+    let sent = [row("sent.md", 30)];
+    state.record_ingested(&pair_id(), &sent).await.unwrap();
+}
+
+/// Whether that is read.
+pub(super) async fn keeps_what_schema_6_has(state: &State) {
+    let ingested = state.ingested_after(&pair_id(), None).await.unwrap();
+    let sent = row("sent.md", 30);
+    assert_eq!(ingested.len(), 1);
+    assert_eq!(
+        (&ingested[0].key, &ingested[0].local),
+        (&sent.key, &sent.local)
+    );
+    assert_eq!(ingested[0].remote.version, sent.remote.version);
+    let conflicts = state.conflicts(&pair_id()).await.unwrap();
+    assert_eq!(conflicts, [conflict("a", 1)]);
+}
+
 #[tokio::test]
 async fn a_pair_is_stored_once_and_described_anew() {
     let folder = tempfile::tempdir().unwrap();

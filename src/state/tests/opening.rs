@@ -249,25 +249,29 @@ async fn a_damaged_database_is_set_aside_with_its_log_and_never_over_another() {
 async fn the_databases_of_older_schemas_are_still_read() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state");
     // Rows are numbered from here on; from schema 2 on one of them has the time by which it was stored.
-    let made = [("schema-1.db", 1), ("schema-2.db", 2)];
+    let made = [("schema-1.db", 1), ("schema-2.db", 2), ("schema-6.db", 2)];
     for (name, first) in made {
-        still_read(&fixtures.join(name), fixture_rows(first)).await;
+        let folder = tempfile::tempdir().unwrap();
+        fs::copy(fixtures.join(name), folder.path().join("state.db")).unwrap();
+        let state = State::open(folder.path()).await.unwrap();
+        still_read(&state, fixture_rows(first)).await;
+        if name == "schema-6.db" {
+            domain::keeps_what_schema_6_has(&state).await;
+            backups::is_filled(&state).await;
+        }
     }
     assert_eq!(fs::read_dir(fixtures).unwrap().count(), made.len());
 }
 
-async fn still_read(fixture: &Path, rows: Vec<BaseRow>) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::copy(fixture, folder.path().join("state.db")).unwrap();
-    let state = State::open(folder.path()).await.unwrap();
-    assert_eq!(all_rows(&state).await, rows);
+async fn still_read(state: &State, rows: Vec<BaseRow>) {
+    assert_eq!(all_rows(state).await, rows);
     let pair = state.pair(&pair_id()).await.unwrap().unwrap();
     assert_eq!((pair.generation, pair.first_synced_at), (2, Some(time(9))));
     let intents = state.open_intents(Some(&pair_id())).await.unwrap();
     assert_eq!(intents[0].payload, serde_json::json!({"path": "a"}));
     let runs = state.last_runs(Some(&pair_id()), 10).await.unwrap();
     assert_eq!(runs[0].exit_code, Some(3));
-    let delivered = domain::delivered(&state).await;
+    let delivered = domain::delivered(state).await;
     assert_eq!(delivered.unwrap().inbox_name.as_str(), "_inbox/a (2).txt");
     assert_eq!(state.uploads(&pair_id()).await.unwrap()[0].parts.len(), 2);
 }
@@ -291,6 +295,8 @@ async fn write_the_fixture_of_the_present_schema() {
     state.raise_generation(&pair_id()).await.unwrap();
     state.record_first_sync(&pair_id(), time(9)).await.unwrap();
     domain::fill(&state).await;
+    domain::fill_what_schema_6_has(&state).await;
+    backups::fill(&state).await;
     state.close().await;
     fs::copy(folder.path().join("state.db"), target).unwrap();
 }
