@@ -1,9 +1,9 @@
 //! `backup restore`: a snapshot, or some paths of it, into a folder.
 //!
 //! All of it is read from begin to end, in constant memory: the download runs ahead on tokio, one thread opens and inflates,
-//! one hashes and writes. A few paths are fetched by ranges instead ([`super::pick`]), where the index tells where they
-//! lie, and so is what stands behind damage. Every file is compared with the index; without one, or with one that is damaged, restoring goes on with a
-//! warning.
+//! one creates files, and hashes and writes the long ones, a few do that for short ones. A few paths are fetched by ranges
+//! instead ([`super::pick`]), where the index tells where they lie, and so is what stands behind damage. Every file is
+//! compared with the index; without one, or with one that is damaged, restoring goes on with a warning.
 //!
 //! Until all of it is there and right, a file [`PARTIAL`](super::extract::PARTIAL) marks the target.
 
