@@ -324,6 +324,8 @@ impl Run<'_> {
             }
             Client::Pigz => self.pipeline(PIGZ_BACKUP),
         };
+        // The system may have dropped it since, and the first client alone would fetch it from the disk.
+        warm(&self.corpus);
         let usage = self.measure(command);
         let Some(server) = self.server else {
             return (usage, contents(&self.store()).1);
