@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Holds the lock until it is dropped.
 #[derive(Debug)]
 pub struct BackupLock {
-    _file: File,
+    file: File,
 }
 
 impl BackupLock {
@@ -50,7 +50,7 @@ impl BackupLock {
         let deadline = Instant::now() + wait;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::Error(error)) => return Err(failed(error)),
                 Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                     let busy = "another backup is in progress on this host";
@@ -63,5 +63,33 @@ impl BackupLock {
                 }
             }
         }
+    }
+}
+
+impl Drop for BackupLock {
+    /// Closing would not do: a process that is being started at this moment, by a program that embeds this, has the file open as
+    /// well until it becomes what it is to be, and would hold the lock until then.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock goes when its file is closed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_is_free_at_once_though_somebody_else_has_its_file_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = Cancel::default();
+        let take = || BackupLock::take(folder.path(), Duration::ZERO, &cancel);
+        let lock = take().await.expect("the lock");
+        take().await.expect_err("it is held");
+        // What a process that is being started holds, too.
+        let _copy = lock.file.try_clone().expect("a copy");
+        drop(lock);
+        take().await.expect("the lock");
     }
 }

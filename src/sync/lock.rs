@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Holds a lock until it is dropped.
 #[derive(Debug)]
 pub struct PairLock {
-    _file: File,
+    file: File,
 }
 
 impl PairLock {
@@ -53,7 +53,7 @@ impl PairLock {
             .map_err(failed)?;
         let busy = "another run of this pair is in progress on this host";
         wait_for(&file, wait, cancel, busy).await?.map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Takes the lock of a local folder, waiting up to `wait` for another run to end. On a file system that has no such
@@ -71,7 +71,17 @@ impl PairLock {
         if let Err(error) = wait_for(&file, wait, cancel, busy).await? {
             tracing::debug!(%error, folder = %folder.display(), "the folder cannot be locked");
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for PairLock {
+    /// Closing would not do: a process that is being started at this moment, by a program that embeds this, has the file open as
+    /// well until it becomes what it is to be, and would hold the lock until then.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "the lock goes when its file is closed");
+        }
     }
 }
 
@@ -97,5 +107,23 @@ async fn wait_for(
                 slept.ok_or_else(|| cancel.failure())?;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_folder_is_free_at_once_though_somebody_else_has_it_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cancel = Cancel::default();
+        let take = || PairLock::take_folder(folder.path(), Duration::ZERO, &cancel);
+        let lock = take().await.expect("the lock");
+        take().await.expect_err("it is held");
+        // What a process that is being started holds, too.
+        let _copy = lock.file.try_clone().expect("a copy");
+        drop(lock);
+        take().await.expect("the lock");
     }
 }
